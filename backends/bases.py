@@ -1,0 +1,322 @@
+"""One-dimensional bases: what their modes are, and the matrices that take point values to coefficients and back.
+
+Every basis describes functions on the unit interval s = (x - lo) / (hi - lo). ``analysis(n, m)`` maps n point values
+to the coefficients of m modes and ``synthesis(n, m, order)`` evaluates the order-th derivative of the series (with
+respect to s) at n points. Matrices are float64; the memo at the end holds them in working precision.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, field, fields
+from functools import lru_cache
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ..errors import NWidthError
+from .grid import Axis
+
+
+@dataclass(frozen=True)
+class Basis:
+    """A sequence of functions on one axis. Subclasses are frozen and hashable: they key the memo of matrices."""
+
+    fast: ClassVar[bool] = True  # an FFT computes it
+    complex: ClassVar[bool] = False  # its coefficients are complex
+    key: str = field(init=False, repr=False, compare=False)  # the same information as text, for compiled graphs
+
+    def __post_init__(self):
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.init}
+        object.__setattr__(self, "key", json.dumps([type(self).__name__, values], default=asdict))
+    @property
+    def name(self) -> str:
+        return type(self).__name__
+
+    def limit(self, n: int) -> int:
+        """The most modes that n points determine."""
+        return n
+
+    def count(self, m: int) -> int:
+        """How many coefficients are stored for m modes."""
+        return m
+
+    def offset(self, m: int, kept: int) -> int:
+        """Where the stored coefficients of ``kept`` modes start among those of m modes."""
+        return 0
+
+    def frequencies(self, m: int) -> Tensor:
+        """Integer frequency of each stored coefficient, ascending."""
+        return torch.arange(self.count(m))
+
+    def points(self, n: int) -> Tensor:
+        raise NotImplementedError
+
+    def analysis(self, n: int, m: int) -> Tensor:
+        raise NotImplementedError
+
+    def synthesis(self, n: int, m: int, order: int = 0) -> Tensor:
+        raise NotImplementedError
+
+    def gram(self, m: int) -> Tensor:
+        """Mean products of the basis functions: (count,) when they are orthogonal, else (count, count)."""
+        return torch.where(self.frequencies(m) > 0, 0.5, 1.0).double()
+
+
+@dataclass(frozen=True)
+class FourierBasis(Basis):
+    """exp(2 pi i k s) at s_j = j/n; ``half`` stores k >= 0 only, enough for real data.
+
+    Full: k = -(m//2) .. (m-1)//2. Half: k = 0 .. m//2, evaluated as Re(c_0 + 2 sum_{k>0} c_k exp(2 pi i k s)). The
+    Nyquist coefficient k = n/2 is halved by the analysis: the factor 2 is then right for it too, at every resolution.
+    """
+
+    half: bool = False
+    complex: ClassVar[bool] = True
+
+    def count(self, m: int) -> int:
+        return m // 2 + 1 if self.half else m
+
+    def offset(self, m: int, kept: int) -> int:
+        return 0 if self.half else m // 2 - kept // 2
+
+    def frequencies(self, m: int) -> Tensor:
+        return torch.arange(self.count(m)) - (0 if self.half else m // 2)
+
+    def points(self, n: int) -> Tensor:
+        return torch.arange(n, dtype=torch.float64) / n
+
+    def analysis(self, n: int, m: int) -> Tensor:
+        turns = torch.outer(self.frequencies(m), torch.arange(n)) % n  # exact: the phase stays in one turn
+        table = _unit_circle(-turns.double() / n) / n
+        if self.half and 2 * (m // 2) == n:
+            table[-1] /= 2
+        return table
+
+    def synthesis(self, n: int, m: int, order: int = 0) -> Tensor:
+        k = self.frequencies(m)
+        turns = torch.outer(torch.arange(n), k) % n
+        return _unit_circle(turns.double() / n) * self._symbol(k.double(), order)
+
+    def _symbol(self, k: Tensor, order: int) -> Tensor:
+        """Factor of each mode in the series of the order-th derivative."""
+        fold = torch.where(k > 0, 2.0, 1.0).double() if self.half else torch.ones_like(k)
+        return fold * (2j * math.pi * k) ** order
+
+    def gram(self, m: int) -> Tensor:
+        return torch.where((self.frequencies(m) > 0) & self.half, 2.0, 1.0).double()
+
+
+@dataclass(frozen=True)
+class ExtendedFourierBasis(FourierBasis):
+    """exp(2 pi i k s / P) of a period P = 1 + extension longer than the axis, at the points of any axis.
+
+    The coefficients are those of the function continued by zero, c_k = 1/P int_0^1 u(s) exp(-2 pi i k s / P) ds, by the
+    axis's own quadrature. This is zero padding without the padded array: it costs what a transform of the points costs,
+    and depends on the points through the quadrature only, so it is consistent between resolutions. It is not a pair:
+    the synthesis of the analysis is the best periodic fit of a cut function, not the function.
+    """
+
+    axis: Axis = Axis("nodal", 2)
+    extension: float = 0.25
+    fast: ClassVar[bool] = False
+
+    def limit(self, n: int) -> int:
+        return math.floor(n * (1 + self.extension))
+
+    def points(self, n: int) -> Tensor:
+        axis = self.axis.with_n(n)
+        return (axis.coordinates() - axis.lo) / (axis.length or 1.0)
+
+    def analysis(self, n: int, m: int) -> Tensor:
+        axis, period = self.axis.with_n(n), 1 + self.extension
+        weights = axis.weights() / (axis.length or 1.0) / period
+        return _unit_circle(torch.outer(-self.frequencies(m).double(), self.points(n) / period)) * weights
+
+    def synthesis(self, n: int, m: int, order: int = 0) -> Tensor:
+        k = self.frequencies(m).double() / (1 + self.extension)
+        return _unit_circle(torch.outer(self.points(n), k)) * self._symbol(k, order)
+
+
+@dataclass(frozen=True)
+class CosineBasis(Basis):
+    """cos(pi k s), k = 0 .. m-1: DCT-II on cell centres, DCT-I on nodes that include both ends."""
+
+    at: str = "cell"
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check_points(self, ("cell", "nodal"))
+
+    def points(self, n: int) -> Tensor:
+        return _uniform_points(self.at, n)
+
+    def analysis(self, n: int, m: int) -> Tensor:
+        table = 2 * torch.cos(math.pi * torch.outer(self.frequencies(m).double(), self.points(n)))
+        table *= _uniform_weights(self.at, n)
+        table[0] /= 2
+        if self.at == "nodal" and m == n:
+            table[-1] /= 2
+        return table
+
+    def synthesis(self, n: int, m: int, order: int = 0) -> Tensor:
+        k = math.pi * self.frequencies(m).double()
+        return k**order * torch.cos(torch.outer(self.points(n), k) + order * math.pi / 2)
+
+
+@dataclass(frozen=True)
+class SineBasis(Basis):
+    """sin(pi k s), k = 1 .. m: u = 0 at both ends.
+
+    DST-II on cell centres; DST-I on ``nodal`` points, both ends included (their values are not read and come back as
+    zero, n - 2 modes), or on the n ``interior`` points s_j = (j+1)/(n+1).
+    """
+
+    at: str = "cell"
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check_points(self, ("cell", "nodal", "interior"))
+
+    def limit(self, n: int) -> int:
+        return n - 2 if self.at == "nodal" else n
+
+    def frequencies(self, m: int) -> Tensor:
+        return torch.arange(1, m + 1)
+
+    def points(self, n: int) -> Tensor:
+        return _uniform_points(self.at, n)
+
+    def analysis(self, n: int, m: int) -> Tensor:
+        table = 2 * torch.sin(math.pi * torch.outer(self.frequencies(m).double(), self.points(n)))
+        table *= _uniform_weights(self.at, n)
+        if self.at == "cell" and m == n:
+            table[-1] /= 2
+        if self.at == "nodal":
+            table[:, [0, -1]] = 0
+        return table
+
+    def synthesis(self, n: int, m: int, order: int = 0) -> Tensor:
+        k = math.pi * self.frequencies(m).double()
+        return k**order * torch.sin(torch.outer(self.points(n), k) + order * math.pi / 2)
+
+
+@dataclass(frozen=True)
+class ChebyshevBasis(Basis):
+    """T_k(2 s - 1), k = 0 .. m-1, at the Gauss-Lobatto points s_j = (1 - cos(pi j/(n-1)))/2."""
+
+    def points(self, n: int) -> Tensor:
+        return 0.5 - 0.5 * torch.cos(math.pi * torch.arange(n, dtype=torch.float64) / (n - 1))
+
+    def _angles(self, n: int, m: int) -> Tensor:
+        """(m, n) angles k theta_j with T_k = cos(k theta)."""
+        theta = math.pi - math.pi * torch.arange(n, dtype=torch.float64) / (n - 1)
+        return torch.outer(self.frequencies(m).double(), theta)
+
+    def analysis(self, n: int, m: int) -> Tensor:
+        table = 2 * torch.cos(self._angles(n, m)) * _uniform_weights("nodal", n)
+        table[0] /= 2
+        if m == n:
+            table[-1] /= 2
+        return table
+
+    def synthesis(self, n: int, m: int, order: int = 0) -> Tensor:
+        return torch.cos(self._angles(n, m)).T @ torch.linalg.matrix_power(self._differentiation(m), order)
+
+    def _differentiation(self, m: int) -> Tensor:
+        """d/ds on coefficients: T_k'(x) = 2k (T_{k-1} + T_{k-3} + ...), the T_0 term halved; dx/ds = 2."""
+        j, k = torch.meshgrid(torch.arange(m), torch.arange(m), indexing="ij")
+        d = torch.where((k > j) & ((k - j) % 2 == 1), 4.0 * k, 0.0).double()
+        d[0] /= 2
+        return d
+
+    def gram(self, m: int) -> Tensor:
+        j, k = torch.meshgrid(*(torch.arange(m, dtype=torch.float64),) * 2, indexing="ij")
+        even = (j + k) % 2 == 0
+        g = 0.5 / (1 - torch.where(even, j + k, 0.0) ** 2) + 0.5 / (1 - torch.where(even, j - k, 0.0) ** 2)
+        return torch.where(even, g, 0.0)
+
+
+def is_half(basis: Basis) -> bool:
+    """Whether the axis holds real values as complex coefficients of k >= 0."""
+    return isinstance(basis, FourierBasis) and basis.half
+
+
+def _unit_circle(turns: Tensor) -> Tensor:
+    return torch.polar(torch.ones_like(turns), 2 * math.pi * turns)
+
+
+def _check_points(basis: CosineBasis | SineBasis, allowed: tuple[str, ...]) -> None:
+    if basis.at not in allowed:
+        raise NWidthError(basis.name, got=f"at={basis.at!r}", expected="one of " + ", ".join(allowed))
+
+
+def _uniform_points(at: str, n: int) -> Tensor:
+    j = torch.arange(n, dtype=torch.float64)
+    return {"cell": (j + 0.5) / n, "nodal": j / max(n - 1, 1), "interior": (j + 1) / (n + 1)}[at]
+
+
+def _uniform_weights(at: str, n: int) -> Tensor:
+    w = torch.full((n,), 1.0 / {"cell": n, "nodal": max(n - 1, 1), "interior": n + 1}[at], dtype=torch.float64)
+    if at == "nodal":
+        w[[0, -1]] /= 2
+    return w
+
+
+@lru_cache(maxsize=1024)
+def _memo(basis: Basis, what: str, n: int, m: int, order: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False), torch.no_grad(), torch.device("cpu"):
+        if what == "points":
+            table = basis.points(n)
+        elif what == "gram":
+            table = basis.gram(m)
+        elif what == "analysis":
+            table = basis.analysis(n, m)
+        elif what == "synthesis":
+            table = basis.synthesis(n, m, order)
+        else:  # "operator": point values on n points to the order-th derivative of their interpolant on m points
+            kept = min(basis.limit(n), basis.limit(m))
+            table = basis.synthesis(m, kept, order) @ basis.analysis(n, kept)
+            table = table.real if table.is_complex() else table
+        if is_half(basis) and what in ("analysis", "synthesis"):
+            table = _interleaved(table, what)
+        return table.to(dtype.to_complex() if table.is_complex() else dtype).contiguous().to(device)
+
+
+def _interleaved(table: Tensor, what: str) -> Tensor:
+    """The half transform as one real product: (n, 2K) onto (re, im) pairs, and (2K, n) back from them."""
+    if what == "analysis":
+        return torch.view_as_real(table.T.resolve_conj()).flatten(1)
+    return torch.view_as_real(table.conj().resolve_conj().T.contiguous()).permute(0, 2, 1).flatten(0, 1)
+
+
+def table(basis: Basis, what: str, n: int, m: int, order: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A matrix of the basis in working precision on the device: ``analysis``, ``synthesis``, ``operator``, ``gram``,
+    ``points``. Under torch.compile, a call of an opaque operator that copies it from the memo."""
+    if torch.compiler.is_compiling():
+        return _opaque_table(basis.key, what, n, m, order, dtype, device)
+    return _memo(basis, what, n, m, order, dtype, device)
+
+
+@torch.library.custom_op("nwidth::table", mutates_args=())
+def _opaque_table(
+    key: str, what: str, n: int, m: int, order: int, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    return _memo(_decode(key), what, n, m, order, dtype, device).clone()
+
+
+@_opaque_table.register_fake
+def _(key, what, n, m, order, dtype, device):
+    return torch.empty_like(_memo(_decode(key), what, n, m, order, dtype, torch.device("cpu")), device=device)
+
+
+@lru_cache(maxsize=256)
+def _decode(key: str) -> Basis:
+    name, values = json.loads(key)
+    if "axis" in values:
+        points = values["axis"].pop("points")
+        values["axis"] = Axis(**values["axis"], points=None if points is None else tuple(points))
+    kinds = (FourierBasis, ExtendedFourierBasis, CosineBasis, SineBasis, ChebyshevBasis)
+    return {kind.__name__: kind for kind in kinds}[name](**values)

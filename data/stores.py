@@ -1,0 +1,101 @@
+"""Named arrays of a file, in memory or on disk, behind one small interface for the readers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import NWidthError
+from .arrays import Array, H5Array, dataset_keys, open_h5
+
+
+class Store(Protocol):
+    """Arrays by name."""
+
+    path: str
+
+    def keys(self) -> list[str]: ...
+    def shape(self, key: str) -> tuple[int, ...]: ...
+    def values(self, key: str) -> Tensor: ...
+    def field(self, keys: Sequence[str], axes: str, times: slice | int = slice(None)) -> Array: ...
+
+
+class H5Store:
+    """The datasets of an HDF5 file; fields stay on disk. ``reverse`` reads axes backwards, as MATLAB 7.3 stores."""
+
+    def __init__(self, path: str | Path, reverse: bool = False):
+        self.path, self.reverse = str(path), reverse
+
+    def keys(self) -> list[str]:
+        return [k for k in dataset_keys(open_h5(self.path)) if not k.startswith("#")]
+
+    def _get(self, key: str) -> h5py.Dataset:
+        _known(self, key)
+        return open_h5(self.path)[key]
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        shape = self._get(key).shape
+        return shape[::-1] if self.reverse else shape
+
+    def values(self, key: str) -> Tensor:
+        v = np.asarray(self._get(key)[()])
+        return torch.from_numpy(np.ascontiguousarray(v.T if self.reverse else v))
+
+    def field(self, keys: Sequence[str], axes: str, times: slice | int = slice(None)) -> Array:
+        for key in keys:
+            _known(self, key)
+        return H5Array(self.path, keys, axes[::-1] if self.reverse else axes, times=times)
+
+
+class MemoryStore:
+    """Arrays that were read whole."""
+
+    def __init__(self, path: str | Path, arrays: Mapping[str, Any]):
+        self.path = str(path)
+        self.arrays = {k: v if isinstance(v, Tensor) else torch.from_numpy(np.asarray(v)) for k, v in arrays.items()}
+
+    def keys(self) -> list[str]:
+        return list(self.arrays)
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        return tuple(self.values(key).shape)
+
+    def values(self, key: str) -> Tensor:
+        _known(self, key)
+        return self.arrays[key]
+
+    def field(self, keys: Sequence[str], axes: str, times: slice | int = slice(None)) -> Array:
+        parts = [self._one(key, axes, times) for key in keys]
+        dim = 2 if "t" in axes and isinstance(times, slice) else 1
+        if len(parts) > 1 and any(p.shape != parts[0].shape for p in parts):
+            raise NWidthError(f"{self.path}: {', '.join(keys)}", got=f"shapes {[self.shape(k) for k in keys]}",
+                              expected="one shape", fix="name fields of one shape")
+        return torch.cat(parts, dim) if len(parts) > 1 else parts[0]
+
+    def _one(self, key: str, axes: str, times: slice | int) -> Tensor:
+        v = self.values(key)
+        if len(axes) != v.ndim or len(set(axes)) != len(axes) or set(axes) - set("ntcxyzw"):
+            raise NWidthError(f"{self.path}: {key!r}", got=f"axes={axes!r} for an array of shape {tuple(v.shape)}",
+                              expected=f"{v.ndim} different letters of n, t, c, x, y, z, w", fix="set data.axes")
+        if not (v.is_floating_point() or v.is_complex()):
+            v = v.float()
+        for letter in "nc":
+            if letter not in axes:
+                v, axes = v.unsqueeze(-1), axes + letter
+        order = [a for a in "ntcxyzw" if a in axes]
+        v = v.permute([axes.index(a) for a in order])
+        if "t" in axes:
+            v = v[:, times]
+        return v.contiguous().clone()  # a view would carry its whole storage
+
+
+def _known(store: Store, key: str) -> None:
+    if key not in store.keys():
+        raise NWidthError(str(store.path), got=f"no key {key!r}", expected="one of " + ", ".join(store.keys()[:20]),
+                          fix="name it in data.fields")

@@ -1,0 +1,59 @@
+"""Symmetries that a data set might have: maps of the grid onto itself that may take solutions to solutions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ..backends import Grid
+from .dataset import Dataset
+
+
+@dataclass(frozen=True)
+class Symmetry:
+    """A map of fields applied to a, u0 and u alike; parameters stay."""
+
+    name: str
+    move: Callable[[Tensor], Tensor]
+
+    def __call__(self, data: Dataset) -> Dataset:
+        """The mapped samples, loaded."""
+        loaded = data.load()
+        return replace(loaded, splits={}, **{k: self.move(v) for k in ("u", "a", "u0")
+                                             if (v := getattr(loaded, k)) is not None})
+
+
+def candidates(data: Dataset) -> list[Symmetry]:
+    """Exchange of equal axes, reflection of each axis, shift by half a period, as far as the grid allows them.
+
+    A candidate is a hypothesis about the equation: keep it only where validation says so. Vector fields, whose
+    components would move along, and meshes have none.
+
+    >>> d = Dataset(Grid.make((8, 8), "cell"), u=torch.rand(2, 1, 8, 8), a=torch.rand(2, 1, 8, 8))
+    >>> [s.name for s in candidates(d)]
+    ['exchange x and y', 'reflect x', 'reflect y']
+    """
+    grid = data.grid
+    if not isinstance(grid, Grid) or any(len(data.channels(k)) > 1 for k in ("u", "a", "u0")):
+        return []
+    found = []
+    axes, d = grid.axes, grid.ndim
+    for i in range(d):
+        for j in range(i + 1, d):
+            if replace(axes[i], name="x") == replace(axes[j], name="x"):
+                found.append(Symmetry(f"exchange {axes[i].name} and {axes[j].name}",
+                                      lambda u, i=i, j=j: u.transpose(i - d, j - d).contiguous()))
+    for i, axis in enumerate(axes):
+        x = axis.coordinates()
+        if axis.kind == "periodic":
+            found.append(Symmetry(f"reflect {axis.name}", lambda u, i=i: torch.roll(u.flip(i - d), 1, i - d)))
+            found.append(Symmetry(f"reflect {axis.name} and change sign",
+                                  lambda u, i=i: -torch.roll(u.flip(i - d), 1, i - d)))
+            if axis.n % 2 == 0:
+                found.append(Symmetry(f"shift {axis.name} by half", lambda u, i=i, n=axis.n: torch.roll(u, n // 2, i - d)))
+        elif torch.allclose(x + x.flip(0), (x[0] + x[-1]).expand_as(x), atol=1e-9 * axis.length):
+            found.append(Symmetry(f"reflect {axis.name}", lambda u, i=i: u.flip(i - d)))
+    return found

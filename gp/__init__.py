@@ -1,0 +1,5 @@
+"""Gaussian processes and kernels."""
+
+from .kernel_ridge import KernelRidge
+
+__all__ = ["KernelRidge"]

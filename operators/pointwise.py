@@ -1,0 +1,109 @@
+"""What neural operators do at every point alike: linear maps of channels, activations, norms, coordinates."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..backends.bases import ExtendedFourierBasis, table
+from ..backends.grid import Grid
+from ..errors import NWidthError
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "relu": F.relu,
+    "silu": F.silu,
+    "tanh": torch.tanh,
+    "sin": torch.sin,
+    "identity": lambda x: x,
+}
+
+
+def activation(name: str) -> Callable[[Tensor], Tensor]:
+    """The function of this name."""
+    if name not in ACTIVATIONS:
+        raise NWidthError("activation", got=repr(name), expected="one of " + ", ".join(ACTIVATIONS))
+    return ACTIVATIONS[name]
+
+
+def norm(name: str, channels: int) -> nn.Module:
+    """none; instance (each channel over space, no parameters); group (all channels over space, affine)."""
+    if name == "none":
+        return nn.Identity()
+    if name == "instance":
+        return nn.GroupNorm(channels, channels, affine=False)
+    if name == "group":
+        return nn.GroupNorm(1, channels)
+    raise NWidthError("norm", got=repr(name), expected="one of none, instance, group")
+
+
+class ChannelLinear(nn.Module):
+    """y = W x + b at every point: x (B, C_in, *space) -> (B, C_out, *space), optionally added to another field.
+
+    Weights and bias are uniform in +-1/sqrt(C_in), as in torch.nn.Linear.
+
+    >>> ChannelLinear(3, 5)(torch.randn(2, 3, 8, 8)).shape
+    torch.Size([2, 5, 8, 8])
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *, bias: bool = True):
+        super().__init__()
+        bound = 1 / math.sqrt(in_channels)
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(out_channels).uniform_(-bound, bound)) if bias else None
+
+    def extra_repr(self) -> str:
+        return f"{self.weight.shape[1]}, {self.weight.shape[0]}, bias={self.bias is not None}"
+
+    def forward(self, x: Tensor, add: Tensor | None = None) -> Tensor:
+        flat = x.flatten(2)
+        w = self.weight.expand(len(x), -1, -1)
+        if add is not None:  # one pass for product and sum
+            y = torch.baddbmm(add.flatten(2), w, flat)
+            y = y if self.bias is None else y + self.bias[:, None]
+        elif self.bias is not None:
+            y = torch.baddbmm(self.bias[:, None], w, flat)
+        else:
+            y = torch.bmm(w, flat)
+        return y.unflatten(2, x.shape[2:])
+
+
+class ChannelMLP(nn.Module):
+    """Linear maps of channels with an activation between them: ``sizes`` (C_in, hidden ..., C_out)."""
+
+    def __init__(self, sizes: Sequence[int], *, activation_name: str = "gelu", dropout: float = 0.0):
+        super().__init__()
+        self.linears = nn.ModuleList(ChannelLinear(a, b) for a, b in zip(sizes, sizes[1:]))
+        self.act, self.dropout = activation(activation_name), nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, add: Tensor | None = None) -> Tensor:
+        for linear in self.linears[:-1]:
+            x = self.dropout(self.act(linear(x)))
+        return self.linears[-1](x, add)
+
+
+class Coordinates(nn.Module):
+    """Append the coordinates of the points, each axis of the domain scaled to [0, 1], as channels.
+
+    (B, C, *space) -> (B, C + d, *space), at any resolution of the grid's domain.
+
+    >>> Coordinates(Grid.make((4, 4)))(torch.zeros(1, 1, 8, 2))[0, 1:, 1, 1].tolist()
+    [0.125, 0.5]
+    """
+
+    def __init__(self, grid: Grid):
+        super().__init__()
+        self.bases = tuple(ExtendedFourierBasis(axis=axis) for axis in grid.axes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shape = x.shape[2:]
+        columns = []
+        for i, basis in enumerate(self.bases):
+            s = table(basis, "points", operator.index(shape[i]), 0, 0, x.dtype, x.device)
+            columns.append(s.view(*(-1 if j == i else 1 for j in range(len(shape)))).expand(shape))
+        return torch.cat([x, torch.stack(columns).expand(len(x), -1, *shape)], 1)

@@ -1,0 +1,116 @@
+"""Convolution by learned multipliers of the low modes: the linear layer of the Fourier neural operator."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..backends.spectral_paths import real_dtype
+from ..backends.transforms import Fourier, SineBasis, Transform
+from ..errors import NWidthError
+
+
+class SpectralConv(nn.Module):
+    """y = b + sum over kept k of (W_k x_k) phi_k, with x_k the coefficients of x and W_k a matrix over channels.
+
+    Li et al., Fourier neural operator for parametric PDEs, ICLR 2021, arXiv:2010.08895, eq. 4-5. The layer is a
+    function of functions: at another resolution the same weights act on the same modes, and a coarser grid uses those
+    that it can hold. Coefficients and weights are those of neuraloperator's SpectralConv at equal ``modes``.
+
+    Parameters
+    ----------
+    in_channels, out_channels : channels of x (B, C_in, *space) and y (B, C_out, *space).
+    modes : one number per axis, see ``Transform`` (an int is one axis).
+    bias : add a constant per output channel (in the zero mode, which costs nothing).
+    transform : the bases; default Fourier on every axis. With real bases only (cosine, ...) the weights are real.
+    init_std : standard deviation of |W|; default sqrt(2 / (C_in + C_out)), which keeps the variance of each mode.
+    method : how the transform is computed, see ``Transform``.
+    generator : of the initial weights.
+
+    The weight is real, (modes, C_in, C_out, 2) for complex multipliers with the modes flattened in C order, so that
+    .to(float64), sharding and optimisers see a plain tensor. Computed in float32 at least, autocast off; y has the
+    dtype of x.
+
+    >>> conv = SpectralConv(3, 5, (8, 8))
+    >>> conv(torch.randn(2, 3, 16, 20)).shape, conv(torch.randn(2, 3, 16, 20), (32, 32)).shape
+    (torch.Size([2, 5, 16, 20]), torch.Size([2, 5, 32, 32]))
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        modes: int | Sequence[int],
+        *,
+        bias: bool = True,
+        transform: Transform | None = None,
+        init_std: float | None = None,
+        method: str = "auto",
+        generator: torch.Generator | None = None,
+    ):
+        super().__init__()
+        self.modes = (modes,) if isinstance(modes, int) else tuple(int(m) for m in modes)
+        self.transform = transform or Fourier(len(self.modes))
+        self.in_channels, self.out_channels, self.method = in_channels, out_channels, method
+        if len(self.modes) != self.transform.ndim or min(self.modes) < 1:
+            raise NWidthError(
+                "SpectralConv", got=f"modes={modes}", expected=f"{self.transform.ndim} numbers >= 1, one per axis"
+            )
+        if bias and any(isinstance(b, SineBasis) for b in self.transform.bases):
+            raise NWidthError("SpectralConv", got="bias on a sine axis", expected="bias=False: u = 0 at the ends")
+        std = math.sqrt(2 / (in_channels + out_channels)) if init_std is None else init_std
+        pair = (2,) if self.transform.complex else ()
+        shape = (math.prod(self.transform.counts(self.modes)), in_channels, out_channels, *pair)
+        each = std / math.sqrt(2) if pair else std  # real and imaginary parts share the variance
+        self.weight = nn.Parameter(each * torch.randn(shape, generator=generator))
+        self.bias = nn.Parameter(std * torch.randn(out_channels, generator=generator)) if bias else None
+
+    def extra_repr(self) -> str:
+        return f"{self.in_channels}, {self.out_channels}, modes={self.modes}, {self.transform!r}"
+
+    def forward(self, x: Tensor, shape: Sequence[int] | None = None) -> Tensor:
+        """y (B, C_out, *shape) of x (B, C_in, *space); ``shape`` defaults to that of x."""
+        t, d = self.transform, self.transform.ndim
+        if x.ndim != d + 2 or x.shape[1] != self.in_channels:
+            raise NWidthError(
+                "SpectralConv", got=f"x of shape {tuple(x.shape)}",
+                expected=f"(batch, {self.in_channels} channels, {d} space axes)",
+            )
+        kept = tuple(min(m, limit) for m, limit in zip(self.modes, t.modes_for(x.shape[2:])))
+        with torch.autocast(x.device.type, enabled=False):
+            c = t.forward(x, kept, self.method)
+            y = self._multiply(c, kept)
+            y = t.inverse(y, x.shape[2:] if shape is None else shape, kept, self.method)
+        return y.to(x.dtype)
+
+    def _multiply(self, c: Tensor, kept: tuple[int, ...]) -> Tensor:
+        """One C_in x C_out product for each mode."""
+        t, d = self.transform, self.transform.ndim
+        w = self.weight.to(real_dtype(c))
+        w = torch.view_as_complex(w) if t.complex else w
+        if kept != self.modes:
+            w = w.view(*t.counts(self.modes), self.in_channels * self.out_channels).movedim(-1, 0)
+            w = t.crop(w, self.modes, kept).movedim(0, -1).reshape(-1, self.in_channels, self.out_channels)
+        x = c.permute(*range(2, d + 2), 0, 1)  # space, batch, channel
+        x_modes = x.reshape(-1, *x.shape[-2:])
+        y = _ComplexProduct.apply(x_modes, w) if t.complex else torch.bmm(x_modes, w)
+        if self.bias is not None:
+            y[t.zero_mode(kept)] += self.bias.to(real_dtype(c))
+        return y.view(*x.shape[:-1], self.out_channels).permute(d, d + 1, *range(d))
+
+
+class _ComplexProduct(torch.autograd.Function):
+    """Batched x w whose backward conjugates the two small factors, where torch's own would copy conj(w)."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, w: Tensor) -> Tensor:
+        ctx.save_for_backward(x, w)
+        return torch.bmm(x, w)
+
+    @staticmethod
+    def backward(ctx, g: Tensor):
+        x, w = ctx.saved_tensors
+        return torch.bmm(g.conj().resolve_conj(), w.mT).conj(), torch.bmm(x.mH.resolve_conj(), g)

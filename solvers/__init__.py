@@ -1,0 +1,2 @@
+from .random_fields import GaussianField
+from .burgers import Burgers

@@ -1,0 +1,116 @@
+"""The viscous Burgers equation in one dimension, periodic."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..backends import Grid
+from ..backends.transforms import Fourier
+from ..data import Dataset
+from ..errors import NWidthError
+from .evolution import EvolutionProblem
+from .random_fields import GaussianField, log_uniform, stream
+from .spectral import SpectralSpace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Burgers(EvolutionProblem):
+    """u_t + (u^2/2)_x = nu u_xx on [lo, hi), periodic, u(x, 0) = u0(x).
+
+    Parameters
+    ----------
+    nu : the viscosity, one for all samples, or a pair [least, most]: then each sample has its own, log-uniform
+        between them, which is the parameter mu.
+    initial : the random initial state, by default that of Li et al. (2021, arXiv:2010.08895, section 5.1),
+        N(0, 625 (-Lap + 25 I)^(-2)).
+    tolerance : size relative to u0 of what lies beyond the highest mode.
+    cfl : time steps of cfl * dx / max|u0|, with dx the spacing of the points on which products are formed.
+
+    The solution at a time, (N, 1, n), conserves the mean of u0 and stays within its range, from which the
+    discretisation follows. A front between states J apart has the profile J/2 tanh(J x / (4 nu)), whose Fourier
+    coefficients fall like exp(-2 pi nu k / J) in the wave number k: modes are kept up to
+    k = J log(1/tolerance) / (2 pi nu) with J = max u0 - min u0, and up to those of u0 itself.
+
+    >>> problem = Burgers(nu=0.05, final_time=0.5, times=2)
+    >>> data = problem.simulate([0, 1], seed=0, grid=problem.grid(32))
+    >>> tuple(data.u0.shape), tuple(data.u.shape), data.t.tolist()
+    ((2, 1, 32), (2, 2, 1, 32), [0.25, 0.5])
+    """
+
+    nu: float | Sequence[float] = 0.01
+    initial: GaussianField = field(default_factory=lambda: GaussianField(scale=25.0, tau=5.0, alpha=2.0))
+    tolerance: float = 1e-8
+    cfl: float = 0.5
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not isinstance(self.nu, int | float):
+            object.__setattr__(self, "nu", tuple(float(v) for v in self.nu))
+        if not all(v > 0 and math.isfinite(v) for v in self._range) or self._range[0] > self._range[-1] or (
+                len(self._range) > 2):
+            raise NWidthError("Burgers", got=f"nu={self.nu}", expected="a positive number or [least, most]")
+        if not (0 < self.tolerance < 1 and 0 < self.cfl):
+            raise NWidthError("Burgers", got=f"tolerance={self.tolerance}, cfl={self.cfl}",
+                              expected="0 < tolerance < 1 and cfl > 0")
+
+    @property
+    def _range(self) -> tuple[float, ...]:
+        return self.nu if isinstance(self.nu, tuple) else (float(self.nu),)  # type: ignore[arg-type]
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return ("u0", "mu") if isinstance(self.nu, tuple) else ("u0",)
+
+    @property
+    def bandlimit(self) -> int:  # type: ignore[override]
+        return self.initial.modes
+
+    def sample(self, indices: Sequence[int], seed: int, grid: Grid) -> Dataset:
+        streams = [stream(seed, i) for i in indices]
+        mu = None
+        names = {"u0": ("u",), "u": ("u",)}
+        if isinstance(self.nu, tuple):
+            mu = torch.tensor([[log_uniform(s, *self.nu)] for s in streams], dtype=torch.float64)
+            names["mu"] = ("nu",)
+        return Dataset(grid, u0=self.initial.sample(streams, grid), mu=mu, names=names, problem=self.config())
+
+    def theta(self, mu: Tensor | None, like: Tensor) -> Tensor:
+        """(nu,)."""
+        if not isinstance(self.nu, tuple):
+            return torch.full((1, 1), float(self.nu), dtype=like.dtype, device=like.device)  # type: ignore[arg-type]
+        if mu is None or mu.shape[1] != 1 or not bool((mu > 0).all()):
+            raise NWidthError("Burgers", got="no mu" if mu is None else f"mu of shape {tuple(mu.shape)}",
+                              expected="mu (N, 1), the positive viscosity of each sample",
+                              fix="give one nu for all samples, or data with mu")
+        return mu.to(like)
+
+    def operators(self, space: SpectralSpace) -> Tensor:
+        """d^2/dx^2."""
+        return space.laplacian()[None, None]
+
+    def nonlinear(self, c: Tensor, space: SpectralSpace, mu: Tensor | None) -> Tensor:
+        """-(u^2/2)_x, in the form that conserves the mean."""
+        return space.derivative(space.coefficients(space.values(c).square()), 0) * -0.5
+
+    def resolve(self, u0: Tensor, mu: Tensor | None, grid: Grid) -> tuple[Tensor, Tensor]:
+        u0 = u0.double().cpu()[:, 0]
+        nu = self.theta(mu, u0).double().cpu()[:, 0]
+        length = grid.axes[0].length
+        jump = u0.amax(-1) - u0.amin(-1)
+        degree = jump * math.log(1 / self.tolerance) * length / (4 * math.pi**2 * nu)
+        degree = torch.maximum(degree, _bandwidth(u0, self.tolerance)).clamp_min(8)
+        points = 3 * degree + 1
+        return degree, self.cfl * length / points / u0.abs().amax(-1).clamp_min(1e-300)
+
+
+def _bandwidth(u: Tensor, tolerance: float) -> Tensor:
+    """For each row the least degree whose remainder is below ``tolerance`` in relative L2."""
+    power = Fourier(1).forward(u).abs().square()
+    tail = power.flip(-1).cumsum(-1).flip(-1)  # tail[k] = sum of power from k up
+    beyond = torch.cat([tail[:, 1:], torch.zeros_like(tail[:, :1])], -1)
+    return (beyond > tolerance**2 * tail[:, :1]).sum(-1).double()

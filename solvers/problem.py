@@ -1,0 +1,98 @@
+"""What a problem is: one definition of a PDE from which data, reduced models and losses are made."""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+import torch
+
+from ..backends import Grid
+from ..data import Dataset
+from ..errors import NWidthError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem(ABC):
+    """A PDE with its domain and its random inputs:
+
+        M u_t = L(mu) u + N(u; mu, a) + f        (steady problems: 0 on the left)
+
+    with the solution u, input fields a, the initial state u0 and scalar parameters mu as in ``Dataset``.
+
+    A subclass is a frozen dataclass whose fields are its constructor's keyword arguments: plain numbers, strings,
+    lists, or dataclasses of those. Then ``config`` writes it down and ``nwidth.build.build`` makes it again.
+    ``EvolutionProblem`` and ``EllipticProblem`` hold the solvers; what they ask of a problem is in their docstrings.
+    """
+
+    @property
+    @abstractmethod
+    def reads(self) -> tuple[str, ...]:
+        """The inputs that a solution depends on, among a, u0, mu."""
+
+    @abstractmethod
+    def grid(self, resolution: int | Sequence[int]) -> Grid:
+        """The grid of this resolution: points on each axis."""
+
+    @abstractmethod
+    def sample(self, indices: Sequence[int], seed: int, grid: Grid) -> Dataset:
+        """Random inputs number ``indices`` on a grid, float64.
+
+        Input i comes from ``random_fields.stream(seed, i)`` alone: it is the same function whatever the grid and
+        the other indices are.
+        """
+
+    @abstractmethod
+    def solve(self, inputs: Dataset, *, dtype: torch.dtype = torch.float64) -> Dataset:
+        """``inputs`` with the solution u on the same grid; computed in ``dtype``, returned in the inputs' dtype.
+
+        A sample's solution does not depend on the others in the batch, but for round-off.
+        """
+
+    def simulate(self, indices: Sequence[int], seed: int, grid: Grid) -> Dataset:
+        """Random inputs with their solutions, float64: what ``generate`` writes."""
+        return self.solve(self.sample(indices, seed, grid))
+
+    def config(self) -> dict[str, Any]:
+        """The class and its arguments as plain values: ``build(problem.config()) == problem``."""
+        return config_of(self)
+
+    def need(self, inputs: Dataset) -> None:
+        """Raise NWidthError where an input that this problem reads is missing."""
+        missing = [k for k in self.reads if getattr(inputs, k) is None]
+        if missing:
+            raise NWidthError(f"{type(self).__name__}", got=f"inputs {list(inputs.reads) or 'none'}",
+                              expected="inputs " + ", ".join(self.reads), fix="name their keys in data.fields")
+
+
+def config_of(value: Any) -> Any:
+    """Plain values: a dataclass becomes a dict with ``_target_`` and its fields, a tuple a list.
+
+    >>> from nwidth.solvers import GaussianField
+    >>> config_of(GaussianField(modes=4))["_target_"]
+    'nwidth.solvers.GaussianField'
+    """
+    if is_dataclass(value):
+        own = {f.name: config_of(getattr(value, f.name)) for f in fields(value)}
+        return {"_target_": _public_name(type(value)), **own}
+    return [config_of(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def _public_name(cls: type) -> str:
+    """The package that exports the class where there is one, so that files may move without breaking configs."""
+    package = cls.__module__.rpartition(".")[0]
+    exported = getattr(sys.modules.get(package), cls.__name__, None) is cls
+    return f"{package if exported else cls.__module__}.{cls.__name__}"
+
+
+def sizes(resolution: int | Sequence[int], ndim: int, least: int, where: str) -> tuple[int, ...]:
+    """The resolution as one size an axis; NWidthError where there are too few points or sizes."""
+    shape = (resolution,) * ndim if isinstance(resolution, int) else tuple(int(n) for n in resolution)
+    if len(shape) != ndim or min(shape, default=0) < least:
+        raise NWidthError(f"{where}.grid", got=f"resolution={resolution}",
+                          expected=f"{least} points or more on {'the axis' if ndim == 1 else f'each of {ndim} axes'}",
+                          fix="raise resolution")
+    return shape

@@ -1,0 +1,94 @@
+"""From the inputs of a data set (fields and parameters) to one vector a sample."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...backends import Grid, Mesh, grid_from_dict
+from ...backends.resample import resample
+from ...data import Dataset
+from ...data.arrays import H5Array
+from .pod import POD
+
+
+def tensor(value: Tensor | H5Array) -> Tensor:
+    """In memory and in float64: fits of linear and kernel maps are sensitive to rounding, and their data small."""
+    value = value.read() if isinstance(value, H5Array) else value
+    return value if value.is_complex() else value.double()
+
+
+class InputEncoder:
+    """PCA coordinates of each input field, in the grid's inner product, then standardised parameters.
+
+    Coordinates are left at their own scale: the distance of two encoded fields is their L2 distance, divided by the
+    root mean square norm of the centred fields so that one length scale serves every data set. ``rank`` limits the
+    number of coordinates of each field, ``energy`` the share of the variance they hold; without either the encoding
+    loses nothing of the training inputs.
+    """
+
+    def __init__(self, rank: int | None = None, energy: float | None = None):
+        self.rank, self.energy = rank, energy
+        self.grid: Grid | Mesh | None = None
+        self.reads: tuple[str, ...] = ()
+        self.pods: dict[str, POD] = {}
+        self.scales: dict[str, Tensor] = {}
+        self.shift: Tensor | None = None
+
+    def fit(self, data: Dataset) -> InputEncoder:
+        self.grid, self.reads = data.grid, data.reads
+        self.pods, self.scales, self.shift = {}, {}, None
+        weight = data.grid.weights()
+        for name in self.reads:
+            if name == "mu":
+                mu = tensor(data.mu)  # type: ignore[arg-type]
+                spread = mu.std(0) if len(mu) > 1 else torch.ones(mu.shape[1], dtype=mu.dtype)
+                self.shift = mu.mean(0)
+                # a parameter that never varies carries nothing; scale 1 keeps it at zero
+                self.scales["mu"] = torch.where(spread > 1e-12 * (1 + self.shift.abs()), spread, torch.ones_like(spread))
+                continue
+            x = tensor(getattr(data, name))
+            pod = POD(center=True).fit(x, weight, energy=self.energy, cap=self.rank)
+            self.pods[name] = pod
+            norm = pod.encode(x).square().sum(1).mean().sqrt()
+            self.scales[name] = torch.where(norm > 0, norm, torch.ones_like(norm))
+        return self
+
+    def __call__(self, data: Dataset) -> Tensor:
+        """(N, features), float64. Fields on another grid of the same domain are interpolated to the training grid."""
+        assert self.grid is not None
+        parts = []
+        for name in self.reads:
+            value = getattr(data, name)
+            if value is None:
+                from ...errors import NWidthError
+
+                raise NWidthError("predict", got=f"inputs without {name!r}", expected=", ".join(self.reads),
+                                  fix="name its key in data.fields")
+            x = tensor(value)
+            if name == "mu":
+                assert self.shift is not None
+                parts.append((x - self.shift) / self.scales["mu"])
+            else:
+                parts.append(self.pods[name].encode(resample(x, data.grid, self.grid)) / self.scales[name])
+        return torch.cat(parts, 1)
+
+    @property
+    def features(self) -> int:
+        return sum(p.rank for p in self.pods.values()) + (0 if self.shift is None else len(self.shift))
+
+    def state_dict(self) -> dict[str, Any]:
+        assert self.grid is not None
+        return {"rank": self.rank, "energy": self.energy, "grid": self.grid.to_dict(), "reads": list(self.reads),
+                "pods": {k: v.state_dict() for k, v in self.pods.items()}, "scales": dict(self.scales),
+                "shift": self.shift}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> InputEncoder:
+        self.rank, self.energy = state["rank"], state["energy"]
+        self.grid, self.reads = grid_from_dict(state["grid"]), tuple(state["reads"])
+        self.pods = {k: POD().load_state_dict(v) for k, v in state["pods"].items()}
+        self.scales, self.shift = dict(state["scales"]), state["shift"]
+        return self

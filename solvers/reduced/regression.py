@@ -1,0 +1,230 @@
+"""Non-intrusive surrogates: encode the input, regress the POD coefficients of the solution, decode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ...backends import Grid, Mesh, grid_from_dict
+from ...backends.resample import resample
+from ...data import Dataset, FitLog, Prediction, Surrogate, concatenate
+from ...data.resampling import at_times
+from ...data.symmetry import Symmetry, candidates
+from .encoding import InputEncoder, tensor
+from .pod import POD
+
+Validate = tuple[Tensor, Callable[[Tensor], float]]
+
+
+class Regressor(Protocol):
+    """A map from vectors x (N, p) to vectors y (N, r).
+
+    ``fit`` may choose hyper-parameters with ``validate``: inputs of the validation samples, and a function that turns
+    predictions for them into an error. ``refit`` keeps those and learns from other samples.
+    """
+
+    def fit(self, x: Tensor, y: Tensor, validate: Validate | None, *, seed: int) -> list[dict[str, Any]]: ...
+    def refit(self, x: Tensor, y: Tensor) -> None: ...
+    def predict(self, x: Tensor) -> tuple[Tensor, Tensor | None]: ...
+    @property
+    def selected(self) -> dict[str, Any]: ...
+    @property
+    def parameters(self) -> int: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+class PODRegression(Surrogate):
+    """u(x) ~ m + sum_k c_k(input) V_k: POD of the training solutions, and any regressor for the coefficients.
+
+    The input is encoded as PCA coordinates of its fields and standardised parameters (``InputEncoder``); for a
+    time-dependent problem the whole trajectory is one snapshot (one shot). Channels are scaled to unit root mean
+    square before the POD, and all norms are those of the grid's quadrature. Without ``rank``, ``rtol`` or
+    ``energy`` the output basis loses nothing, and the method is regression on the fields themselves.
+
+    Where ``input_ranks`` lists several sizes of input encoding, each is fitted and the best on validation is kept.
+    With ``symmetries`` the maps of the grid onto itself (``nwidth.data.symmetry``) are tried in turn as additional
+    training samples, while there are at most ``max_samples``; one that lowers the validation error by 2 % or more
+    is kept, and named in the log. With ``refit`` the chosen model then learns from training and validation samples together. Where the regressor
+    gives standard deviations, those of the field are sqrt(sum_k V_k^2 std_k^2 + the variance of what the POD
+    truncates).
+
+    Source: Hesthaven and Ubbiali, J. Comput. Phys. 363 (2018), section 3; Bhattacharya et al., SMAI J. Comput. Math.
+    7 (2021), for PCA on both sides; Batlle et al., J. Comput. Phys. 496 (2024), for kernels.
+    """
+
+    def __init__(self, regressor: Regressor, *, rank: int | None = None, rtol: float | None = None,
+                 energy: float | None = None, input_ranks: list[int | None] | None = None, symmetries: bool = False,
+                 max_samples: int = 4000, refit: bool = True):
+        self.symmetries, self.max_samples = symmetries, max_samples
+        self.regressor = regressor
+        self.rank, self.rtol, self.energy = rank, rtol, energy
+        self.input_ranks = list(input_ranks) if input_ranks else [None]
+        self.refit = refit
+        self.encoder: InputEncoder | None = None
+        self.pod: POD | None = None
+        self.grid: Grid | Mesh | None = None
+        self.t: Tensor | None = None
+        self.scale: Tensor | None = None
+        self.missed: Tensor | None = None
+
+    def fit(self, train: Dataset, val: Dataset | None, *, seed: int = 0, folder: Path | None = None) -> FitLog:
+        self.check(train)
+        train = train.load()
+        val = None if val is None else val.load()
+        log = FitLog()
+        input_rank, error = self._select(train, val, log, seed)
+        kept = self._find_symmetries(train, val, input_rank, error) if self.symmetries and val is not None else []
+        if kept:
+            log.notes.append("training samples doubled by: " + ", ".join(s.name for s in kept))
+            input_rank, _ = self._select(_with(train, kept), val, log, seed)
+        if self.refit and val is not None:
+            self._refit(_with(concatenate([train, val]), kept), input_rank)
+        assert self.encoder is not None
+        assert self.pod is not None
+        log.selected = {"input_features": self.encoder.features, **self.regressor.selected}
+        log.rank, log.parameters = self.pod.rank, self.regressor.parameters
+        if self.pod.tail > 1e-12:
+            log.notes.append(f"POD of rank {self.pod.rank} leaves {self.pod.tail:.2e} of the training solutions")
+        return log
+
+    def _select(self, train: Dataset, val: Dataset | None, log: FitLog, seed: int) -> tuple[int | None, float]:
+        """Fit with every input rank, keep the best on validation; its rank and error."""
+        coefficients = self._fit_output(train)
+        validate_with = self._validation(val)
+        best: tuple[float, int | None, InputEncoder, dict[str, Any]] | None = None
+        tried: set[int] = set()
+        for input_rank in self.input_ranks if validate_with is not None else self.input_ranks[-1:]:
+            encoder = InputEncoder(rank=input_rank).fit(train)
+            if encoder.features in tried:
+                continue
+            tried.add(encoder.features)
+            validate = None if validate_with is None else (encoder(val), validate_with)  # type: ignore[arg-type]
+            history = self.regressor.fit(encoder(train), coefficients, validate, seed=seed)
+            log.history += [{"features": encoder.features, **h} for h in history]
+            error = min((h["val_rel_l2"] for h in history if "val_rel_l2" in h), default=0.0)
+            if best is None or error < best[0]:
+                best = (error, input_rank, encoder, self.regressor.state_dict())
+        assert best is not None
+        error, input_rank, self.encoder, state = best
+        if len(tried) > 1:
+            self.regressor.load_state_dict(state)
+        return input_rank, error
+
+    def _refit(self, data: Dataset, input_rank: int | None) -> None:
+        coefficients = self._fit_output(data)
+        self.encoder = InputEncoder(rank=input_rank).fit(data)
+        self.regressor.refit(self.encoder(data), coefficients)
+
+    def _find_symmetries(self, train: Dataset, val: Dataset, input_rank: int | None, error: float) -> list[Symmetry]:
+        kept: list[Symmetry] = []
+        for symmetry in candidates(train):
+            if 2 ** (len(kept) + 1) * len(train) > self.max_samples:
+                break
+            self._refit(_with(train, [*kept, symmetry]), input_rank)
+            validate = self._validation(val)
+            assert validate is not None and self.encoder is not None
+            trial = validate(self.regressor.predict(self.encoder(val))[0])
+            if trial < 0.98 * error:
+                error = trial
+                kept.append(symmetry)
+        return kept
+
+    def _fit_output(self, data: Dataset) -> Tensor:
+        """Learn scale and POD of the solutions and return their coefficients."""
+        u = tensor(data.solution)
+        self.grid, self.t = data.grid, data.t
+        channel = 2 if data.time_dependent else 1
+        rms = u.abs().square().mean([d for d in range(u.ndim) if d != channel]).sqrt()
+        self.scale = torch.where(rms > 0, rms, torch.ones_like(rms)).reshape(-1, *(1,) * data.grid_dims)
+        x = u / self.scale
+        self.pod = POD(center=True).fit(x, data.grid.weights(), rank=self.rank, rtol=self.rtol, energy=self.energy)
+        c = self.pod.encode(x)
+        self.missed = (x - self.pod.decode(c)).abs().square().mean(0) if self.pod.tail > 1e-12 else None
+        return c
+
+    def _validation(self, val: Dataset | None) -> Callable[[Tensor], float] | None:
+        """Mean relative L2 error on validation as a function of predicted coefficients, without decoding."""
+        if val is None:
+            return None
+        assert self.pod is not None and self.pod.weight is not None and self.pod.mean is not None
+        x = tensor(val.solution) / self.scale
+        pod = self.pod
+        c, outside = pod.encode(x), pod.residual(x)
+        norm = (x.abs().square() * pod.weight).reshape(len(x), -1).sum(1).sqrt().clamp_min(1e-300)
+
+        def error(predicted: Tensor) -> float:
+            return float((((predicted - c).abs().square().sum(1) + outside.square()).sqrt() / norm).mean())
+
+        return error
+
+    def predict(self, inputs: Dataset) -> Prediction:
+        encoder, pod = self.fitted(self.encoder), self.fitted(self.pod)
+        assert self.scale is not None and self.grid is not None
+        x = encoder(inputs.load())
+        mean, std = self.regressor.predict(x)
+        field = pod.decode(mean) * self.scale
+        spread = None
+        if std is not None:
+            basis = pod.basis.reshape(pod.rank, -1)
+            variance = (std.square() @ basis.square()).reshape(field.shape)
+            spread = ((variance if self.missed is None else variance + self.missed).sqrt()) * self.scale
+        return Prediction(self._onto(field, inputs), None if spread is None else self._onto(spread, inputs).abs())
+
+    def _onto(self, field: Tensor, inputs: Dataset) -> Tensor:
+        assert self.grid is not None
+        return resample(at_times(field, self.t, inputs.t), self.grid, inputs.grid)
+
+    def state_dict(self) -> dict[str, Any]:
+        encoder, pod = self.fitted(self.encoder), self.fitted(self.pod)
+        assert self.grid is not None
+        return {"encoder": encoder.state_dict(), "pod": pod.state_dict(), "grid": self.grid.to_dict(), "t": self.t,
+                "scale": self.scale, "missed": self.missed, "regressor": self.regressor.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.encoder = InputEncoder().load_state_dict(state["encoder"])
+        self.pod = POD().load_state_dict(state["pod"])
+        self.grid, self.t = grid_from_dict(state["grid"]), state["t"]
+        self.scale, self.missed = state["scale"], state["missed"]
+        self.regressor.load_state_dict(state["regressor"])
+
+
+def _with(data: Dataset, symmetries: list[Symmetry]) -> Dataset:
+    for symmetry in symmetries:
+        data = concatenate([data, symmetry(data)])
+    return data
+
+
+class Mean(Surrogate):
+    """u ~ the mean of the training solutions: the row that every other one has to beat."""
+
+    def __init__(self):
+        self.mean: Tensor | None = None
+        self.grid: Grid | Mesh | None = None
+        self.t: Tensor | None = None
+
+    def fit(self, train: Dataset, val: Dataset | None, *, seed: int = 0, folder: Path | None = None) -> FitLog:
+        self.check(train)
+        parts = [train] if val is None else [train, val]
+        total = sum(tensor(p[[i]].load().solution)[0] for p in parts for i in range(len(p)))
+        self.mean = total / sum(len(p) for p in parts)  # type: ignore[operator]
+        self.grid, self.t = train.grid, train.t
+        return FitLog(rank=0, parameters=self.mean.numel())
+
+    def predict(self, inputs: Dataset) -> Prediction:
+        mean = self.fitted(self.mean)
+        assert self.grid is not None
+        field = resample(at_times(mean[None], self.t, inputs.t), self.grid, inputs.grid)
+        return Prediction(field.expand(len(inputs), *field.shape[1:]))
+
+    def state_dict(self) -> dict[str, Any]:
+        assert self.grid is not None
+        return {"mean": self.fitted(self.mean), "grid": self.grid.to_dict(), "t": self.t}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.mean, self.t, self.grid = state["mean"], state["t"], grid_from_dict(state["grid"])
