@@ -1,8 +1,9 @@
-"""One-dimensional bases: what their modes are, and the matrices that take point values to coefficients and back.
+"""One-dimensional bases: their modes, and the matrices between point values and coefficients.
 
-Every basis describes functions on the unit interval s = (x - lo) / (hi - lo). ``analysis(n, m)`` maps n point values
-to the coefficients of m modes and ``synthesis(n, m, order)`` evaluates the order-th derivative of the series (with
-respect to s) at n points. Matrices are float64; the memo at the end holds them in working precision.
+Every basis describes functions on the unit interval s = (x - lo) / (hi - lo). ``analysis(n, m)`` maps n point
+values to the coefficients of m modes, ``synthesis(n, m, order)`` evaluates the order-th derivative of the
+series
+with respect to s at n points. All in float64; ``tables`` keeps them in working precision.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass, field, fields
-from functools import lru_cache
 from typing import ClassVar
 
 import torch
@@ -22,15 +22,17 @@ from .grid import Axis
 
 @dataclass(frozen=True)
 class Basis:
-    """A sequence of functions on one axis. Subclasses are frozen and hashable: they key the memo of matrices."""
+    """A sequence of functions on one axis. Subclasses are frozen and hashable: they key the memo of
+    matrices."""
 
     fast: ClassVar[bool] = True  # an FFT computes it
     complex: ClassVar[bool] = False  # its coefficients are complex
-    key: str = field(init=False, repr=False, compare=False)  # the same information as text, for compiled graphs
+    key: str = field(init=False, repr=False, compare=False)  # the same as text, for compiled graphs
 
     def __post_init__(self):
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.init}
         object.__setattr__(self, "key", json.dumps([type(self).__name__, values], default=asdict))
+
     @property
     def name(self) -> str:
         return type(self).__name__
@@ -52,12 +54,15 @@ class Basis:
         return torch.arange(self.count(m))
 
     def points(self, n: int) -> Tensor:
+        """s of the n points."""
         raise NotImplementedError
 
     def analysis(self, n: int, m: int) -> Tensor:
+        """(count, n)"""
         raise NotImplementedError
 
     def synthesis(self, n: int, m: int, order: int = 0) -> Tensor:
+        """(n, count)"""
         raise NotImplementedError
 
     def gram(self, m: int) -> Tensor:
@@ -69,8 +74,9 @@ class Basis:
 class FourierBasis(Basis):
     """exp(2 pi i k s) at s_j = j/n; ``half`` stores k >= 0 only, enough for real data.
 
-    Full: k = -(m//2) .. (m-1)//2. Half: k = 0 .. m//2, evaluated as Re(c_0 + 2 sum_{k>0} c_k exp(2 pi i k s)). The
-    Nyquist coefficient k = n/2 is halved by the analysis: the factor 2 is then right for it too, at every resolution.
+    Full: k = -(m//2) .. (m-1)//2. Half: k = 0 .. m//2, read as Re(c_0 + 2 sum_{k>0} c_k exp(2 pi i k s)). The
+    analysis halves the Nyquist coefficient k = n/2: the factor 2 is then right for it too, at every
+    resolution.
     """
 
     half: bool = False
@@ -89,11 +95,11 @@ class FourierBasis(Basis):
         return torch.arange(n, dtype=torch.float64) / n
 
     def analysis(self, n: int, m: int) -> Tensor:
-        turns = torch.outer(self.frequencies(m), torch.arange(n)) % n  # exact: the phase stays in one turn
-        table = _unit_circle(-turns.double() / n) / n
+        turns = torch.outer(self.frequencies(m), torch.arange(n)) % n  # integers: the phase is exact
+        matrix = _unit_circle(-turns.double() / n) / n
         if self.half and 2 * (m // 2) == n:
-            table[-1] /= 2
-        return table
+            matrix[-1] /= 2
+        return matrix
 
     def synthesis(self, n: int, m: int, order: int = 0) -> Tensor:
         k = self.frequencies(m)
@@ -113,15 +119,21 @@ class FourierBasis(Basis):
 class ExtendedFourierBasis(FourierBasis):
     """exp(2 pi i k s / P) of a period P = 1 + extension longer than the axis, at the points of any axis.
 
-    The coefficients are those of the function continued by zero, c_k = 1/P int_0^1 u(s) exp(-2 pi i k s / P) ds, by the
-    axis's own quadrature. This is zero padding without the padded array: it costs what a transform of the points costs,
-    and depends on the points through the quadrature only, so it is consistent between resolutions. It is not a pair:
-    the synthesis of the analysis is the best periodic fit of a cut function, not the function.
+    The coefficients are those of the function continued by zero, c_k = 1/P int_0^1 u(s) exp(-2 pi i k s /
+    P) ds, by the axis's own quadrature: zero padding without the padded array. It costs no more than a
+    transform of the points and depends on them through the quadrature only, so it is consistent between
+    resolutions and kinds of points. It is not a pair: the synthesis of the analysis is a smoothed function,
+    not the function.
     """
 
-    axis: Axis = Axis("nodal", 2)
+    axis: Axis = field(kw_only=True)
     extension: float = 0.25
     fast: ClassVar[bool] = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.extension >= 0:
+            raise NWidthError(self.name, got=f"extension={self.extension}", expected="a fraction >= 0")
 
     def limit(self, n: int) -> int:
         return math.floor(n * (1 + self.extension))
@@ -148,18 +160,18 @@ class CosineBasis(Basis):
 
     def __post_init__(self):
         super().__post_init__()
-        _check_points(self, ("cell", "nodal"))
+        _check_points(self, self.at, ("cell", "nodal"))
 
     def points(self, n: int) -> Tensor:
         return _uniform_points(self.at, n)
 
     def analysis(self, n: int, m: int) -> Tensor:
-        table = 2 * torch.cos(math.pi * torch.outer(self.frequencies(m).double(), self.points(n)))
-        table *= _uniform_weights(self.at, n)
-        table[0] /= 2
+        matrix = 2 * torch.cos(math.pi * torch.outer(self.frequencies(m).double(), self.points(n)))
+        matrix *= _uniform_weights(self.at, n)
+        matrix[0] /= 2
         if self.at == "nodal" and m == n:
-            table[-1] /= 2
-        return table
+            matrix[-1] /= 2
+        return matrix
 
     def synthesis(self, n: int, m: int, order: int = 0) -> Tensor:
         k = math.pi * self.frequencies(m).double()
@@ -170,15 +182,15 @@ class CosineBasis(Basis):
 class SineBasis(Basis):
     """sin(pi k s), k = 1 .. m: u = 0 at both ends.
 
-    DST-II on cell centres; DST-I on ``nodal`` points, both ends included (their values are not read and come back as
-    zero, n - 2 modes), or on the n ``interior`` points s_j = (j+1)/(n+1).
+    DST-II on ``cell`` centres; DST-I on ``nodal`` points, both ends included (their values are not read and
+    come back as zero; n - 2 modes), or on the n ``interior`` points s_j = (j+1)/(n+1).
     """
 
     at: str = "cell"
 
     def __post_init__(self):
         super().__post_init__()
-        _check_points(self, ("cell", "nodal", "interior"))
+        _check_points(self, self.at, ("cell", "nodal", "interior"))
 
     def limit(self, n: int) -> int:
         return n - 2 if self.at == "nodal" else n
@@ -190,13 +202,13 @@ class SineBasis(Basis):
         return _uniform_points(self.at, n)
 
     def analysis(self, n: int, m: int) -> Tensor:
-        table = 2 * torch.sin(math.pi * torch.outer(self.frequencies(m).double(), self.points(n)))
-        table *= _uniform_weights(self.at, n)
+        matrix = 2 * torch.sin(math.pi * torch.outer(self.frequencies(m).double(), self.points(n)))
+        matrix *= _uniform_weights(self.at, n)
         if self.at == "cell" and m == n:
-            table[-1] /= 2
+            matrix[-1] /= 2
         if self.at == "nodal":
-            table[:, [0, -1]] = 0
-        return table
+            matrix[:, [0, -1]] = 0
+        return matrix
 
     def synthesis(self, n: int, m: int, order: int = 0) -> Tensor:
         k = math.pi * self.frequencies(m).double()
@@ -216,11 +228,11 @@ class ChebyshevBasis(Basis):
         return torch.outer(self.frequencies(m).double(), theta)
 
     def analysis(self, n: int, m: int) -> Tensor:
-        table = 2 * torch.cos(self._angles(n, m)) * _uniform_weights("nodal", n)
-        table[0] /= 2
+        matrix = 2 * torch.cos(self._angles(n, m)) * _uniform_weights("nodal", n)
+        matrix[0] /= 2
         if m == n:
-            table[-1] /= 2
-        return table
+            matrix[-1] /= 2
+        return matrix
 
     def synthesis(self, n: int, m: int, order: int = 0) -> Tensor:
         return torch.cos(self._angles(n, m)).T @ torch.linalg.matrix_power(self._differentiation(m), order)
@@ -248,9 +260,9 @@ def _unit_circle(turns: Tensor) -> Tensor:
     return torch.polar(torch.ones_like(turns), 2 * math.pi * turns)
 
 
-def _check_points(basis: CosineBasis | SineBasis, allowed: tuple[str, ...]) -> None:
-    if basis.at not in allowed:
-        raise NWidthError(basis.name, got=f"at={basis.at!r}", expected="one of " + ", ".join(allowed))
+def _check_points(basis: Basis, at: str, allowed: tuple[str, ...]) -> None:
+    if at not in allowed:
+        raise NWidthError(basis.name, got=f"at={at!r}", expected="one of " + ", ".join(allowed))
 
 
 def _uniform_points(at: str, n: int) -> Tensor:
@@ -259,64 +271,8 @@ def _uniform_points(at: str, n: int) -> Tensor:
 
 
 def _uniform_weights(at: str, n: int) -> Tensor:
-    w = torch.full((n,), 1.0 / {"cell": n, "nodal": max(n - 1, 1), "interior": n + 1}[at], dtype=torch.float64)
+    intervals = {"cell": n, "nodal": max(n - 1, 1), "interior": n + 1}[at]
+    w = torch.full((n,), 1.0 / intervals, dtype=torch.float64)
     if at == "nodal":
         w[[0, -1]] /= 2
     return w
-
-
-@lru_cache(maxsize=1024)
-def _memo(basis: Basis, what: str, n: int, m: int, order: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    with torch.inference_mode(False), torch.no_grad(), torch.device("cpu"):
-        if what == "points":
-            table = basis.points(n)
-        elif what == "gram":
-            table = basis.gram(m)
-        elif what == "analysis":
-            table = basis.analysis(n, m)
-        elif what == "synthesis":
-            table = basis.synthesis(n, m, order)
-        else:  # "operator": point values on n points to the order-th derivative of their interpolant on m points
-            kept = min(basis.limit(n), basis.limit(m))
-            table = basis.synthesis(m, kept, order) @ basis.analysis(n, kept)
-            table = table.real if table.is_complex() else table
-        if is_half(basis) and what in ("analysis", "synthesis"):
-            table = _interleaved(table, what)
-        return table.to(dtype.to_complex() if table.is_complex() else dtype).contiguous().to(device)
-
-
-def _interleaved(table: Tensor, what: str) -> Tensor:
-    """The half transform as one real product: (n, 2K) onto (re, im) pairs, and (2K, n) back from them."""
-    if what == "analysis":
-        return torch.view_as_real(table.T.resolve_conj()).flatten(1)
-    return torch.view_as_real(table.conj().resolve_conj().T.contiguous()).permute(0, 2, 1).flatten(0, 1)
-
-
-def table(basis: Basis, what: str, n: int, m: int, order: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """A matrix of the basis in working precision on the device: ``analysis``, ``synthesis``, ``operator``, ``gram``,
-    ``points``. Under torch.compile, a call of an opaque operator that copies it from the memo."""
-    if torch.compiler.is_compiling():
-        return _opaque_table(basis.key, what, n, m, order, dtype, device)
-    return _memo(basis, what, n, m, order, dtype, device)
-
-
-@torch.library.custom_op("nwidth::table", mutates_args=())
-def _opaque_table(
-    key: str, what: str, n: int, m: int, order: int, dtype: torch.dtype, device: torch.device
-) -> Tensor:
-    return _memo(_decode(key), what, n, m, order, dtype, device).clone()
-
-
-@_opaque_table.register_fake
-def _(key, what, n, m, order, dtype, device):
-    return torch.empty_like(_memo(_decode(key), what, n, m, order, dtype, torch.device("cpu")), device=device)
-
-
-@lru_cache(maxsize=256)
-def _decode(key: str) -> Basis:
-    name, values = json.loads(key)
-    if "axis" in values:
-        points = values["axis"].pop("points")
-        values["axis"] = Axis(**values["axis"], points=None if points is None else tuple(points))
-    kinds = (FourierBasis, ExtendedFourierBasis, CosineBasis, SineBasis, ChebyshevBasis)
-    return {kind.__name__: kind for kind in kinds}[name](**values)

@@ -99,6 +99,10 @@ class Axis:
         w[1:] += gaps / 2
         return w
 
+    def norm_weights(self) -> Tensor:
+        """Weights of norms: equal on a uniform axis, as published errors are computed, quadrature on others."""
+        return torch.full((self.n,), self.length / self.n, dtype=torch.float64) if self.uniform else self.weights()
+
     def with_n(self, n: int) -> Axis:
         """The same interval with another number of points."""
         if n == self.n:
@@ -208,6 +212,10 @@ class Grid:
         """Quadrature weights of every point, float64, shape (*shape)."""
         return reduce(lambda w, a: w[..., None] * a.weights(), self.axes, torch.ones((), dtype=torch.float64))
 
+    def norm_weights(self) -> Tensor:
+        """Weights of norms and of reduced bases (see ``Axis.norm_weights``), float64, shape (*shape)."""
+        return reduce(lambda w, a: w[..., None] * a.norm_weights(), self.axes, torch.ones((), dtype=torch.float64))
+
     def with_shape(self, shape: Sequence[int]) -> Grid:
         """The same domain at another resolution."""
         if len(shape) != self.ndim:
@@ -280,6 +288,10 @@ class Mesh:
         if self.cells is not None and self.cells.shape[1] == self.ndim + 1:
             return _lumped_simplex_weights(self.points.double(), self.cells.long())
         return torch.full((len(self.points),), 1.0 / len(self.points), dtype=torch.float64)
+
+    def norm_weights(self) -> Tensor:
+        """The same as ``weights``."""
+        return self.weights()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, for JSON; files keep the arrays beside it instead."""

@@ -1,7 +1,7 @@
 """One axis at a time, from point values to coefficients and back: by a small matrix product or by an FFT.
 
-These are the only calls of torch.fft in the package. All of them are compositions of linear torch operations with
-constant factors, so autograd's backward is the adjoint and saves no activation.
+These are the only calls of torch.fft in the package. All are compositions of linear operations with constant
+factors, so the backward of autograd is the adjoint and stores no activation.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from ..errors import NWidthError
-from .bases import Basis, ChebyshevBasis, CosineBasis, ExtendedFourierBasis, FourierBasis, SineBasis, is_half, table
+from .bases import Basis, ChebyshevBasis, CosineBasis, ExtendedFourierBasis, FourierBasis, SineBasis, is_half
+from .tables import table
 
-# Measured on one core by benchmarks/calibrate_transforms.py: a matrix product with K kept coefficients on n points
-# beats the FFT of length n while K <= GEMM_WINS * log2(n).
-GEMM_WINS = 8.0
+# Measured by benchmarks/calibrate_transforms.py on one core: a product with the matrix of K kept
+# coefficients beats the FFT of n points while K <= GEMM_WINS * log2(n).
+GEMM_WINS = 5.5
 LONGEST_OPERATOR = 128  # resize and derivative are one matrix product on axes up to this many points
 
 
@@ -46,7 +47,7 @@ def apply_matrix(matrix: Tensor, x: Tensor, axis: int) -> Tensor:
 
 def analyse(basis: Basis, x: Tensor, axis: int, m: int, matmul: bool) -> Tensor:
     """Point values along ``axis`` to the coefficients of m modes."""
-    n = x.shape[axis]
+    n = operator.index(x.shape[axis])
     if not matmul:
         return _fft_analysis(basis, x, axis, m)
     matrix = table(basis, "analysis", n, m, 0, real_dtype(x), x.device)
@@ -69,12 +70,14 @@ def synthesise(basis: Basis, c: Tensor, axis: int, m: int, n: int, matmul: bool)
 
 
 def axis_operator(basis: Basis, u: Tensor, axis: int, n: int, order: int) -> Tensor:
-    """Real values along ``axis`` to the order-th derivative of their interpolant at n points of the same axis.
+    """Real values along ``axis`` to the order-th derivative of their interpolant at n points.
 
     A matrix for short axes and for derivatives of cosine, sine and Chebyshev series, an FFT for long ones.
     """
     if isinstance(basis, ExtendedFourierBasis):
-        raise NWidthError(basis.name, got="a request to interpolate", expected="a basis that interpolates its points")
+        raise NWidthError(
+            basis.name, got="resize or derivative", expected="a basis that interpolates its points"
+        )
     if isinstance(basis, FourierBasis):
         basis = replace(basis, half=True)
     old = operator.index(u.shape[axis])
@@ -90,7 +93,7 @@ def axis_operator(basis: Basis, u: Tensor, axis: int, n: int, order: int) -> Ten
 
 
 def convolve(kernel: Tensor, u: Tensor, ndim: int) -> Tensor:
-    """Circular convolution sum_j kernel_{i-j} u_j over the last ndim axes, both real: a (block) circulant product.
+    """Circular convolution sum_j kernel_{i-j} u_j of real data over the last ndim axes: a circulant product.
 
     >>> convolve(torch.tensor([0.0, 1.0, 0.0]), torch.tensor([1.0, 2.0, 3.0]), 1).round().tolist()
     [3.0, 1.0, 2.0]
@@ -170,7 +173,8 @@ def _real_synthesis(basis: Basis, c: Tensor, n: int) -> Tensor:
                 half = torch.cat([half[..., :-1], half[..., -1:] * 2], -1)
             return torch.fft.irfft(-1j * half, n=2 * n, norm="forward")[..., :n]
         inner = n - 2 if basis.at == "nodal" else n
-        u = torch.fft.irfft(-0.5j * torch.cat([zero, c], -1), n=2 * (inner + 1), norm="forward")[..., 1 : inner + 1]
+        odd = -0.5j * torch.cat([zero, c], -1)
+        u = torch.fft.irfft(odd, n=2 * (inner + 1), norm="forward")[..., 1 : inner + 1]
         zero = torch.zeros_like(u[..., :1])
         return torch.cat([zero, u, zero], -1) if basis.at == "nodal" else u
     half = torch.cat([c[..., :1], c[..., 1:] / 2], -1)

@@ -2,8 +2,8 @@
 
     python benchmarks/spectral_conv.py [--grids 64,128,256] [--modes 12,16,32] [--method auto] [--repeats 7]
 
-Prints one row per case: milliseconds (median) of both, their ratio, and the relative difference of the output and of
-the gradients with respect to the input and the weights.
+Prints one row per case: median milliseconds of CPU time of both, their ratio, and the relative difference
+of the output and of the gradients with respect to the input and the weights.
 """
 
 import argparse
@@ -15,10 +15,15 @@ import warnings
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
-
 from nwidth.operators import SpectralConv
 
 warnings.filterwarnings("ignore")
+
+
+def mode_major(weight: torch.Tensor) -> torch.Tensor:
+    """(C_in, C_out, *modes) complex to (modes, C_in, C_out, 2) real."""
+    flat = weight.permute(*range(2, weight.ndim), 0, 1).reshape(-1, *weight.shape[:2])
+    return torch.view_as_real(flat)
 
 
 def paired(channels: int, modes: tuple[int, ...], method: str):
@@ -30,24 +35,21 @@ def paired(channels: int, modes: tuple[int, ...], method: str):
     counts = ours.transform.counts(modes)
     weight = peer.weight.tensor.detach()[(..., *(slice(k) for k in counts))]
     with torch.no_grad():
-        ours.weight.copy_(torch.view_as_real(weight.permute(*range(2, weight.ndim), 0, 1).reshape(-1, channels, channels)))
+        ours.weight.copy_(mode_major(weight))
         ours.bias.copy_(peer.bias.flatten())
     return peer, ours
 
 
-def milliseconds(step, repeats: int) -> float:
-    for _ in range(2):
-        step()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        step()
-        times.append(1e3 * (time.perf_counter() - start))
-    return statistics.median(times)
-
-
-def difference(a: torch.Tensor, b: torch.Tensor) -> float:
-    return float((a - b).norm() / b.norm())
+def milliseconds(steps, repeats: int) -> list[float]:
+    """Median CPU time of each step; the steps take turns, so that a busy machine slows all alike."""
+    times = [[] for _ in steps]
+    for i in range(repeats + 2):
+        for step, series in zip(steps, times):
+            start = time.process_time()
+            step()
+            if i >= 2:
+                series.append(1e3 * (time.process_time() - start))
+    return [statistics.median(series) for series in times]
 
 
 def case(n: int, m: int, batch: int, channels: int, method: str, repeats: int) -> str:
@@ -55,32 +57,29 @@ def case(n: int, m: int, batch: int, channels: int, method: str, repeats: int) -
     peer, ours = paired(channels, (m, m), method)
     x = torch.randn(batch, channels, n, n, requires_grad=True)
     g = torch.randn(batch, channels, n, n)
-    results = {}
-    for name, module in (("peer", peer), ("ours", ours)):
 
-        def step(module=module):
-            x.grad = None
-            module.zero_grad(set_to_none=True)
-            y = module(x)
-            y.backward(g)
-            return y
+    def step(module):
+        x.grad = None
+        module.zero_grad(set_to_none=True)
+        y = module(x)
+        y.backward(g)
+        return y.detach()
 
-        y = step().detach()
-        weight = module.weight.grad if name == "ours" else module.weight.tensor.grad
-        results[name] = (milliseconds(step, repeats), y, x.grad.clone(), weight)
+    results = {name: [step(module), x.grad] for name, module in (("peer", peer), ("ours", ours))}
     counts = ours.transform.counts((m, m))
-    weight = results["peer"][3]
-    weight = results["ours"][3] if weight is None else weight[(..., *(slice(k) for k in counts))]
-    if weight.is_complex():
-        weight = torch.view_as_real(weight.permute(2, 3, 0, 1).reshape(-1, channels, channels))
-    errors = [difference(results["ours"][i], results["peer"][i]) for i in (1, 2)]
-    errors.append(difference(results["ours"][3], weight))
-    a, b = results["peer"][0], results["ours"][0]
-    return f"{n:5d} {m:5d} {batch:5d} {a:14.1f} {b:9.1f} {a / b:6.2f}   " + " ".join(f"{e:.0e}" for e in errors)
+    gradient = peer.weight.tensor.grad[(..., *(slice(k) for k in counts))]
+    results["peer"].append(mode_major(gradient))
+    results["ours"].append(ours.weight.grad)
+    errors = [float((a - b).norm() / b.norm()) for a, b in zip(results["ours"], results["peer"])]
+    theirs, own = milliseconds([lambda: step(peer), lambda: step(ours)], repeats)
+    row = f"{n:5d} {m:5d} {batch:5d} {theirs:14.1f} {own:9.1f} {theirs / own:6.2f}   "
+    return row + " ".join(f"{e:.0e}" for e in errors)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--grids", default="64,128,256")
     parser.add_argument("--modes", default="12,16,32")
     parser.add_argument("--channels", type=int, default=32)

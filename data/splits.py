@@ -19,12 +19,13 @@ Indices = dict[str, Tensor]
 @dataclass(frozen=True)
 class Split(ABC):
     """How much of the data goes where. ``test`` and ``val`` are counts, or fractions below 1; ``train`` limits what
-    remains (None keeps all)."""
+    remains (None keeps all). With ``stored`` the split that came with the file, if any, is used instead."""
 
     test: float = 0.1
     val: float = 0.1
     train: float | None = None
     seed: int = 0
+    stored: bool = True
 
     @abstractmethod
     def order(self, data: Dataset) -> Tensor:
@@ -42,7 +43,7 @@ class Split(ABC):
         test, val = _count("split.test", self.test, n), _count("split.val", self.val, n)
         rest = n - test - val
         train = rest if self.train is None else _count("split.train", self.train, n)
-        if test < 1 or train < 2 or train > rest:
+        if train < 2 or train > rest or (test < 1 and self.test > 0):
             raise NWidthError(
                 "split", got=f"train={train}, val={val}, test={test} of {n} samples", fix="lower split.test, split.val",
                 expected="at least 1 test and 2 training samples that do not overlap",

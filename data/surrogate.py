@@ -46,6 +46,7 @@ class Surrogate(ABC):
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
+    uses_seed: bool = True  # whether another seed gives another fit
 
     @abstractmethod
     def fit(self, train: Dataset, val: Dataset | None, *, seed: int = 0, folder: Path | None = None) -> FitLog:

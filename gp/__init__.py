@@ -1,5 +1,6 @@
 """Gaussian processes and kernels."""
 
 from .kernel_ridge import KernelRidge
+from .regression import GPRegressor
 
-__all__ = ["KernelRidge"]
+__all__ = ["GPRegressor", "KernelRidge"]

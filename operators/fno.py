@@ -4,81 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from ..backends.grid import Grid
 from ..backends.transforms import Transform
 from ..errors import NWidthError
-from .pointwise import ChannelLinear, ChannelMLP, Coordinates, activation, norm
+from .pointwise import ChannelMLP, Coordinates, activation, add_skip, norm, skip_connection
 from .spectral import SpectralConv
 
 
-class SoftGating(nn.Module):
-    """x -> w x with one learned w per channel, 1 at first."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.weight.view(-1, *(1,) * (x.ndim - 2))
-
-
-def skip_connection(name: str, channels: int) -> nn.Module | None:
-    """linear, soft-gating, identity or none."""
-    if name == "linear":
-        return ChannelLinear(channels, channels, bias=False)
-    if name == "soft-gating":
-        return SoftGating(channels)
-    if name == "identity":
-        return nn.Identity()
-    if name == "none":
-        return None
-    raise NWidthError("skip", got=repr(name), expected="one of linear, soft-gating, identity, none")
-
-
-def add_skip(skip: nn.Module | None, x: Tensor, y: Tensor) -> Tensor:
-    """skip(x) + y."""
-    if isinstance(skip, ChannelLinear):
-        return skip(x, y)
-    return y if skip is None else y + skip(x)
-
-
-class FNOBlock(nn.Module):
-    """x -> s(norm(K x) + W x), with K a spectral convolution and W the skip; s is the activation, off in the last block.
-
-    With ``channel_mlp`` > 0: y as above, then s(norm(MLP(y)) + gate x), the block of neuraloperator.
-    """
-
-    def __init__(
-        self, width: int, modes: Sequence[int], transform: Transform, *, skip: str, channel_mlp: float, mlp_skip: str,
-        norm_name: str, activation_name: str, dropout: float, last: bool,
-    ):
-        super().__init__()
-        self.conv = SpectralConv(width, width, modes, transform=transform)
-        self.skip = skip_connection(skip, width)
-        self.norm = norm(norm_name, width)
-        self.act = activation("identity" if last else activation_name)
-        self.mlp = self.mlp_skip = self.mlp_norm = None
-        if channel_mlp > 0:
-            hidden = max(1, round(channel_mlp * width))
-            self.mlp = ChannelMLP((width, hidden, width), activation_name=activation_name, dropout=dropout)
-            self.mlp_skip = skip_connection(mlp_skip, width)
-            self.mlp_norm = norm(norm_name, width)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.act(add_skip(self.skip, x, self.norm(self.conv(x))))
-        if self.mlp is not None:
-            y = self.act(self.mlp_norm(add_skip(self.mlp_skip, x, self.mlp(y))))
-        return self.dropout(y)
-
-
 class FNO(nn.Module):
-    """u = Q (B_L ... B_1) P (a, x): lift to ``width`` channels, L Fourier blocks, project.
+    """u = (Q . B_L . ... . B_1 . P)(a, x): lift to ``width`` channels, L Fourier blocks, project.
 
-    Li et al., Fourier neural operator for parametric PDEs, ICLR 2021, arXiv:2010.08895.
+    Block l maps v to s(M(s(K v + W v)) + G v), with K a convolution by learned multipliers of the low modes
+    (``SpectralConv``), W the ``skip``, M a two-layer MLP over channels, G the ``mlp_skip``, s the
+    activation (absent from the last block). With ``channel_mlp=0`` it is s(K v + W v), the layer of Li et
+    al., Fourier neural operator
+    for parametric PDEs, ICLR 2021, arXiv:2010.08895, eq. 2; the block with M is that of Kossaifi et al.,
+    Multi-grid tensorized Fourier neural operator, TMLR 2024. P and Q are MLPs over channels.
+
+    A function of functions: x (B, C_in, *space) at any resolution of the grid's domain -> (B, C_out, *space).
+
+    Parameters
+    ----------
+    in_channels, out_channels : scalars come as constant channels.
+    grid : the training grid, which gives the number of axes and the kind of each.
+    modes : kept modes of each axis, see ``ModeLayout``; an int for all axes alike; None is min(16, n) for n
+    points.
+        More than the grid holds is an error. A coarser grid at evaluation uses those that it can hold.
+    width, layers : channels and number of blocks.
+    lifting, projection : hidden channels of P and Q over ``width``; 0 makes them linear.
+    channel_mlp : hidden channels of M over ``width``; 0 leaves M out.
+    skip, mlp_skip : linear, soft-gating (one factor per channel), identity or none.
+    norm : of K v and of the second sum: none, instance (each channel over space) or group (all channels
+    over space). positional : append the coordinates, each axis of the domain scaled to [0, 1], to the
+    input. extension : on axes that are not periodic K uses waves of period (1 + extension) x the length at
+    the points
+        themselves, with quadrature weights: the effect of zero padding at no cost. None takes the cosine or
+        Chebyshev basis of the axis instead.
+    activation : gelu, relu, silu, tanh, sin or identity.
+    dropout : of each block's output and inside M.
+
+    >>> grid = Grid.make((16, 16), kind="nodal")
+    >>> net = FNO(1, 2, grid, modes=8, width=8, layers=2)
+    >>> net(torch.randn(4, 1, 16, 16)).shape, net(torch.randn(4, 1, 31, 24)).shape
+    (torch.Size([4, 2, 16, 16]), torch.Size([4, 2, 31, 24]))
     """
 
     def __init__(
@@ -92,8 +62,8 @@ class FNO(nn.Module):
         layers: int = 4,
         lifting: float = 2.0,
         projection: float = 2.0,
+        channel_mlp: float = 0.5,
         skip: str = "linear",
-        channel_mlp: float = 0.0,
         mlp_skip: str = "soft-gating",
         norm: str = "none",
         positional: bool = True,
@@ -104,33 +74,87 @@ class FNO(nn.Module):
         super().__init__()
         if not isinstance(grid, Grid):
             raise NWidthError("FNO", got=type(grid).__name__, expected="a Grid of tensor-product axes")
+        if width < 1 or layers < 1:
+            raise NWidthError("FNO", got=f"width={width}, layers={layers}", expected="both at least 1")
         self.grid, self.in_channels, self.out_channels = grid, in_channels, out_channels
-        self.where = Coordinates(grid) if positional else None
         self.transform = Transform.for_grid(grid, extension=extension)
-        limits = self.transform.modes_for(grid.shape)
-        self.modes = self.transform.modes_for(grid.shape, [min(16, k) for k in limits] if modes is None else modes)
+        most = self.transform.modes_for(grid.shape)
+        wanted = [min(16, n, m) for n, m in zip(grid.shape, most)] if modes is None else modes
+        self.modes = self.transform.modes_for(grid.shape, wanted)
+        self.where = Coordinates(grid) if positional else None
         first = in_channels + (grid.ndim if positional else 0)
         self.lift = ChannelMLP([first, *_hidden(lifting, width), width], activation_name=activation)
         self.blocks = nn.ModuleList(
             FNOBlock(
-                width, self.modes, self.transform, skip=skip, channel_mlp=channel_mlp, mlp_skip=mlp_skip,
-                norm_name=norm, activation_name=activation, dropout=dropout, last=i == layers - 1,
+                width,
+                self.modes,
+                self.transform,
+                hidden=_hidden(channel_mlp, width),
+                skip=skip,
+                mlp_skip=mlp_skip,
+                norm_name=norm,
+                activation_name="identity" if i == layers - 1 else activation,
+                mlp_activation_name=activation,
+                dropout=dropout,
             )
             for i in range(layers)
         )
-        self.project = ChannelMLP([width, *_hidden(projection, width), out_channels], activation_name=activation)
+        self.project = ChannelMLP(
+            [width, *_hidden(projection, width), out_channels], activation_name=activation
+        )
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim != self.grid.ndim + 2 or x.shape[1] != self.in_channels:
+        d = self.grid.ndim
+        if x.ndim != d + 2 or x.shape[1] != self.in_channels:
             raise NWidthError(
-                "FNO", got=f"x of shape {tuple(x.shape)}",
-                expected=f"(batch, {self.in_channels} channels, {self.grid.ndim} space axes)",
+                "FNO",
+                got=f"x of shape {tuple(x.shape)}",
+                expected=f"(batch, {self.in_channels} channels, {d} space axes)",
             )
-        x = self.lift(x if self.where is None else self.where(x))
+        v = self.lift(x if self.where is None else self.where(x))
         for block in self.blocks:
-            x = block(x)
-        return self.project(x)
+            v = block(v)
+        return self.project(v)
+
+
+class FNOBlock(nn.Module):
+    """v -> s(M(s(K v + W v)) + G v), or s(K v + W v) when ``hidden`` is empty; see ``FNO``."""
+
+    def __init__(
+        self,
+        width: int,
+        modes: Sequence[int],
+        transform: Transform,
+        *,
+        hidden: list[int],
+        skip: str,
+        mlp_skip: str,
+        norm_name: str,
+        activation_name: str,
+        mlp_activation_name: str,
+        dropout: float,
+    ):
+        super().__init__()
+        self.conv = SpectralConv(width, width, modes, transform=transform)
+        self.skip = skip_connection(skip, width)
+        self.norm = norm(norm_name, width)
+        self.act = activation(activation_name)
+        self.mlp = self.mlp_skip = self.mlp_norm = None
+        if hidden:
+            self.mlp = ChannelMLP(
+                [width, *hidden, width], activation_name=mlp_activation_name, dropout=dropout
+            )
+            self.mlp_skip = skip_connection(mlp_skip, width)
+            self.mlp_norm = norm(norm_name, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, v: Tensor) -> Tensor:
+        y = self.act(add_skip(self.skip, v, self.norm(self.conv(v))))
+        if self.mlp is not None:
+            y = self.act(self.mlp_norm(add_skip(self.mlp_skip, v, self.mlp(y))))
+        return self.dropout(y)
 
 
 def _hidden(ratio: float, width: int) -> list[int]:
+    """Sizes of the hidden layers of an MLP over channels."""
     return [max(1, round(ratio * width))] if ratio > 0 else []

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..backends.bases import ExtendedFourierBasis, table
+from ..backends.bases import ExtendedFourierBasis
 from ..backends.grid import Grid
+from ..backends.tables import table
 from ..errors import NWidthError
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -43,7 +45,8 @@ def norm(name: str, channels: int) -> nn.Module:
 
 
 class ChannelLinear(nn.Module):
-    """y = W x + b at every point: x (B, C_in, *space) -> (B, C_out, *space), optionally added to another field.
+    """y = W x + b at every point: x (B, C_in, *space) -> (B, C_out, *space), optionally added to another
+    field.
 
     Weights and bias are uniform in +-1/sqrt(C_in), as in torch.nn.Linear.
 
@@ -73,12 +76,43 @@ class ChannelLinear(nn.Module):
         return y.unflatten(2, x.shape[2:])
 
 
+class SoftGating(nn.Module):
+    """x -> w x with one learned factor per channel, 1 at first."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.weight.view(-1, *(1,) * (x.ndim - 2))
+
+
+def skip_connection(name: str, channels: int) -> nn.Module | None:
+    """linear (no bias), soft-gating, identity or none."""
+    if name == "linear":
+        return ChannelLinear(channels, channels, bias=False)
+    if name == "soft-gating":
+        return SoftGating(channels)
+    if name == "identity":
+        return nn.Identity()
+    if name == "none":
+        return None
+    raise NWidthError("skip", got=repr(name), expected="one of linear, soft-gating, identity, none")
+
+
+def add_skip(skip: nn.Module | None, x: Tensor, y: Tensor) -> Tensor:
+    """skip(x) + y."""
+    if isinstance(skip, ChannelLinear):
+        return skip(x, y)
+    return y if skip is None else y + skip(x)
+
+
 class ChannelMLP(nn.Module):
     """Linear maps of channels with an activation between them: ``sizes`` (C_in, hidden ..., C_out)."""
 
     def __init__(self, sizes: Sequence[int], *, activation_name: str = "gelu", dropout: float = 0.0):
         super().__init__()
-        self.linears = nn.ModuleList(ChannelLinear(a, b) for a, b in zip(sizes, sizes[1:]))
+        self.linears = nn.ModuleList(ChannelLinear(a, b) for a, b in pairwise(sizes))
         self.act, self.dropout = activation(activation_name), nn.Dropout(dropout)
 
     def forward(self, x: Tensor, add: Tensor | None = None) -> Tensor:

@@ -14,25 +14,27 @@ from ..errors import NWidthError
 
 
 class SpectralConv(nn.Module):
-    """y = b + sum over kept k of (W_k x_k) phi_k, with x_k the coefficients of x and W_k a matrix over channels.
+    """y = b + sum over kept k of (W_k x_k) phi_k, with x_k the coefficients of x and W_k a matrix over
+    channels.
 
-    Li et al., Fourier neural operator for parametric PDEs, ICLR 2021, arXiv:2010.08895, eq. 4-5. The layer is a
-    function of functions: at another resolution the same weights act on the same modes, and a coarser grid uses those
-    that it can hold. Coefficients and weights are those of neuraloperator's SpectralConv at equal ``modes``.
+    Li et al., Fourier neural operator for parametric PDEs, ICLR 2021, arXiv:2010.08895, eq. 4-5. The layer
+    is a function of functions: at another resolution the same weights act on the same modes, and a coarser
+    grid uses those that it can hold. Coefficients and weights are those of neuraloperator's SpectralConv at
+    equal ``modes``.
 
     Parameters
     ----------
     in_channels, out_channels : channels of x (B, C_in, *space) and y (B, C_out, *space).
     modes : one number per axis, see ``Transform`` (an int is one axis).
     bias : add a constant per output channel (in the zero mode, which costs nothing).
-    transform : the bases; default Fourier on every axis. With real bases only (cosine, ...) the weights are real.
-    init_std : standard deviation of |W|; default sqrt(2 / (C_in + C_out)), which keeps the variance of each mode.
-    method : how the transform is computed, see ``Transform``.
-    generator : of the initial weights.
+    transform : the bases; default Fourier on every axis. With real bases only (cosine, ...) the weights are
+    real. init_std : standard deviation of |W|; default sqrt(2 / (C_in + C_out)), which keeps the variance
+    of each mode. method : how the transform is computed, see ``Transform``. generator : of the initial
+    weights.
 
-    The weight is real, (modes, C_in, C_out, 2) for complex multipliers with the modes flattened in C order, so that
-    .to(float64), sharding and optimisers see a plain tensor. Computed in float32 at least, autocast off; y has the
-    dtype of x.
+    The weight is real, (modes, C_in, C_out, 2) for complex multipliers with the modes flattened in C order,
+    so that .to(float64), sharding and optimisers see a plain tensor. Computed in float32 at least, autocast
+    off; y has the dtype of x.
 
     >>> conv = SpectralConv(3, 5, (8, 8))
     >>> conv(torch.randn(2, 3, 16, 20)).shape, conv(torch.randn(2, 3, 16, 20), (32, 32)).shape
@@ -57,10 +59,14 @@ class SpectralConv(nn.Module):
         self.in_channels, self.out_channels, self.method = in_channels, out_channels, method
         if len(self.modes) != self.transform.ndim or min(self.modes) < 1:
             raise NWidthError(
-                "SpectralConv", got=f"modes={modes}", expected=f"{self.transform.ndim} numbers >= 1, one per axis"
+                "SpectralConv",
+                got=f"modes={modes}",
+                expected=f"{self.transform.ndim} numbers >= 1, one per axis",
             )
         if bias and any(isinstance(b, SineBasis) for b in self.transform.bases):
-            raise NWidthError("SpectralConv", got="bias on a sine axis", expected="bias=False: u = 0 at the ends")
+            raise NWidthError(
+                "SpectralConv", got="bias on a sine axis", expected="bias=False: u = 0 at the ends"
+            )
         std = math.sqrt(2 / (in_channels + out_channels)) if init_std is None else init_std
         pair = (2,) if self.transform.complex else ()
         shape = (math.prod(self.transform.counts(self.modes)), in_channels, out_channels, *pair)
@@ -76,7 +82,8 @@ class SpectralConv(nn.Module):
         t, d = self.transform, self.transform.ndim
         if x.ndim != d + 2 or x.shape[1] != self.in_channels:
             raise NWidthError(
-                "SpectralConv", got=f"x of shape {tuple(x.shape)}",
+                "SpectralConv",
+                got=f"x of shape {tuple(x.shape)}",
                 expected=f"(batch, {self.in_channels} channels, {d} space axes)",
             )
         kept = tuple(min(m, limit) for m, limit in zip(self.modes, t.modes_for(x.shape[2:])))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -24,16 +25,16 @@ class Burgers(EvolutionProblem):
 
     Parameters
     ----------
-    nu : the viscosity, one for all samples, or a pair [least, most]: then each sample has its own, log-uniform
-        between them, which is the parameter mu.
+    nu : the viscosity, one for all samples, or a pair [least, most]: then each sample has its own,
+        log-uniform between them, which is the parameter mu.
     initial : the random initial state, by default that of Li et al. (2021, arXiv:2010.08895, section 5.1),
         N(0, 625 (-Lap + 25 I)^(-2)).
     tolerance : size relative to u0 of what lies beyond the highest mode.
     cfl : time steps of cfl * dx / max|u0|, with dx the spacing of the points on which products are formed.
 
     The solution at a time, (N, 1, n), conserves the mean of u0 and stays within its range, from which the
-    discretisation follows. A front between states J apart has the profile J/2 tanh(J x / (4 nu)), whose Fourier
-    coefficients fall like exp(-2 pi nu k / J) in the wave number k: modes are kept up to
+    discretisation follows. A front between states J apart has the profile J/2 tanh(J x / (4 nu)), whose
+    Fourier coefficients fall like exp(-2 pi nu k / J) in the wave number k: modes are kept up to
     k = J log(1/tolerance) / (2 pi nu) with J = max u0 - min u0, and up to those of u0 itself.
 
     >>> problem = Burgers(nu=0.05, final_time=0.5, times=2)
@@ -42,10 +43,12 @@ class Burgers(EvolutionProblem):
     ((2, 1, 32), (2, 2, 1, 32), [0.25, 0.5])
     """
 
+    quadratic: ClassVar[bool] = True
+
     nu: float | Sequence[float] = 0.01
     initial: GaussianField = field(default_factory=lambda: GaussianField(scale=25.0, tau=5.0, alpha=2.0))
     tolerance: float = 1e-8
-    cfl: float = 0.5
+    cfl: float = 0.75
 
     def __post_init__(self):
         super().__post_init__()
@@ -54,7 +57,7 @@ class Burgers(EvolutionProblem):
         if not all(v > 0 and math.isfinite(v) for v in self._range) or self._range[0] > self._range[-1] or (
                 len(self._range) > 2):
             raise NWidthError("Burgers", got=f"nu={self.nu}", expected="a positive number or [least, most]")
-        if not (0 < self.tolerance < 1 and 0 < self.cfl):
+        if not (0 < self.tolerance < 1 and self.cfl > 0):
             raise NWidthError("Burgers", got=f"tolerance={self.tolerance}, cfl={self.cfl}",
                               expected="0 < tolerance < 1 and cfl > 0")
 
@@ -67,7 +70,7 @@ class Burgers(EvolutionProblem):
         return ("u0", "mu") if isinstance(self.nu, tuple) else ("u0",)
 
     @property
-    def bandlimit(self) -> int:  # type: ignore[override]
+    def bandlimit(self) -> int:
         return self.initial.modes
 
     def sample(self, indices: Sequence[int], seed: int, grid: Grid) -> Dataset:
@@ -98,12 +101,13 @@ class Burgers(EvolutionProblem):
         return space.derivative(space.coefficients(space.values(c).square()), 0) * -0.5
 
     def resolve(self, u0: Tensor, mu: Tensor | None, grid: Grid) -> tuple[Tensor, Tensor]:
+        rounding = torch.finfo(u0.dtype).eps
         u0 = u0.double().cpu()[:, 0]
         nu = self.theta(mu, u0).double().cpu()[:, 0]
         length = grid.axes[0].length
         jump = u0.amax(-1) - u0.amin(-1)
         degree = jump * math.log(1 / self.tolerance) * length / (4 * math.pi**2 * nu)
-        degree = torch.maximum(degree, _bandwidth(u0, self.tolerance)).clamp_min(8)
+        degree = torch.maximum(degree, _bandwidth(u0, max(self.tolerance, rounding))).clamp_min(8)
         points = 3 * degree + 1
         return degree, self.cfl * length / points / u0.abs().amax(-1).clamp_min(1e-300)
 

@@ -23,10 +23,10 @@ class Problem(ABC):
 
     with the solution u, input fields a, the initial state u0 and scalar parameters mu as in ``Dataset``.
 
-    A subclass is a frozen dataclass whose fields are its constructor's keyword arguments: plain numbers, strings,
-    lists, or dataclasses of those. Then ``config`` writes it down and ``nwidth.build.build`` makes it again.
-    ``EvolutionProblem`` and ``EllipticProblem`` hold the solvers; what they ask of a problem is in their docstrings.
-    """
+    A subclass is a frozen dataclass whose fields are its constructor's keyword arguments: plain numbers,
+    strings, lists, or dataclasses of those. Then ``config`` writes it down and ``nwidth.build.build`` makes
+    it again. ``EvolutionProblem`` and ``EllipticProblem`` hold the solvers; what they ask of a problem is in
+    their docstrings. """
 
     @property
     @abstractmethod
@@ -41,20 +41,20 @@ class Problem(ABC):
     def sample(self, indices: Sequence[int], seed: int, grid: Grid) -> Dataset:
         """Random inputs number ``indices`` on a grid, float64.
 
-        Input i comes from ``random_fields.stream(seed, i)`` alone: it is the same function whatever the grid and
-        the other indices are.
-        """
+        Input i comes from ``random_fields.stream(seed, i)`` alone: it is the same function whatever the grid
+        and the other indices are. """
 
     @abstractmethod
     def solve(self, inputs: Dataset, *, dtype: torch.dtype = torch.float64) -> Dataset:
-        """``inputs`` with the solution u on the same grid; computed in ``dtype``, returned in the inputs' dtype.
+        """``inputs`` with the solution u on the same grid; computed in ``dtype``, returned in the inputs'
+        dtype.
 
         A sample's solution does not depend on the others in the batch, but for round-off.
         """
 
-    def simulate(self, indices: Sequence[int], seed: int, grid: Grid) -> Dataset:
-        """Random inputs with their solutions, float64: what ``generate`` writes."""
-        return self.solve(self.sample(indices, seed, grid))
+    def simulate(self, indices: Sequence[int], seed: int, grid: Grid, *, device: str = "cpu") -> Dataset:
+        """Random inputs with their solutions, float64, computed on ``device``: what ``generate`` writes."""
+        return self.solve(self.sample(indices, seed, grid).to(device))
 
     def config(self) -> dict[str, Any]:
         """The class and its arguments as plain values: ``build(problem.config()) == problem``."""
@@ -65,7 +65,8 @@ class Problem(ABC):
         missing = [k for k in self.reads if getattr(inputs, k) is None]
         if missing:
             raise NWidthError(f"{type(self).__name__}", got=f"inputs {list(inputs.reads) or 'none'}",
-                              expected="inputs " + ", ".join(self.reads), fix="name their keys in data.fields")
+                              expected="inputs " + ", ".join(self.reads),
+                              fix="name their keys in data.fields")
 
 
 def config_of(value: Any) -> Any:
@@ -82,7 +83,7 @@ def config_of(value: Any) -> Any:
 
 
 def _public_name(cls: type) -> str:
-    """The package that exports the class where there is one, so that files may move without breaking configs."""
+    """The package that exports the class where there is one, so that files may move without harm."""
     package = cls.__module__.rpartition(".")[0]
     exported = getattr(sys.modules.get(package), cls.__name__, None) is cls
     return f"{package if exported else cls.__module__}.{cls.__name__}"
@@ -93,6 +94,5 @@ def sizes(resolution: int | Sequence[int], ndim: int, least: int, where: str) ->
     shape = (resolution,) * ndim if isinstance(resolution, int) else tuple(int(n) for n in resolution)
     if len(shape) != ndim or min(shape, default=0) < least:
         raise NWidthError(f"{where}.grid", got=f"resolution={resolution}",
-                          expected=f"{least} points or more on {'the axis' if ndim == 1 else f'each of {ndim} axes'}",
-                          fix="raise resolution")
+                          expected=f"{least} points or more on each of {ndim} axes", fix="raise resolution")
     return shape

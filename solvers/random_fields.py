@@ -1,4 +1,4 @@
-"""Random inputs: Gaussian fields as series of random coefficients, one independent stream of numbers a sample."""
+"""Random inputs: Gaussian fields as series of random coefficients, one stream of numbers for each sample."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from ..errors import NWidthError
 def stream(seed: int, index: int) -> np.random.Generator:
     """The random numbers of sample ``index`` under ``seed``.
 
-    A counter-based generator with the pair as its key (Philox; Salmon et al., SC 2011): streams of different pairs
-    never meet, so a sample does not depend on how many others are drawn, in what order, or in what batches.
+    A counter-based generator with the pair as its key (Philox; Salmon et al., SC 2011): streams of different
+    pairs never meet, so a sample does not depend on how many others are drawn, in what order, or in what
+    batches.
 
     >>> bool(stream(0, 7).random() == stream(0, 7).random() != stream(0, 8).random())
     True
@@ -39,14 +40,14 @@ class GaussianField:
 
         g(x) = mean + sum_k sqrt(lambda_k) xi_k phi_k(x),   lambda_k = scale^2 (|kappa_k|^2 + tau^2)^(-alpha),
 
-    with independent xi_k ~ N(0, 1), frequencies kappa_k, and products phi_k of one-dimensional functions of mean
-    square one: 1, sqrt(2) cos, sqrt(2) sin of 2 pi k (x - lo)/L on a periodic axis; 1, sqrt(2) cos of
-    pi k (x - lo)/L (no flux at the ends) on any other. This is the family of Li et al. (2021, arXiv:2010.08895, A.3):
-    their Burgers initial values are scale=25, tau=5, alpha=2.
+    with independent xi_k ~ N(0, 1), frequencies kappa_k, and products phi_k of one-dimensional functions of
+    mean square one: 1, sqrt(2) cos, sqrt(2) sin of 2 pi k (x - lo)/L on a periodic axis; 1, sqrt(2) cos of pi
+    k (x - lo)/L (no flux at the ends) on any other. This is the family of Li et al. (2021, arXiv:2010.08895,
+    A.3): their Burgers initial values are scale=25, tau=5, alpha=2.
 
-    ``modes`` is the highest k on each axis. The coefficients drawn do not depend on the grid: the same stream gives
-    the same function at every resolution, evaluated point by point. The mean of the variance over the domain is
-    ``variance``; the series converges for alpha > d/2.
+    ``modes`` is the highest k on each axis. The coefficients drawn do not depend on the grid: the same stream
+    gives the same function at every resolution, evaluated point by point. The mean of the variance over the
+    domain is ``variance``; the series converges for alpha > d/2.
 
     >>> field = GaussianField(scale=25.0, tau=5.0, alpha=2.0, modes=8)
     >>> coarse = field.sample([stream(0, 3)], Grid.make((32,)))
@@ -64,9 +65,8 @@ class GaussianField:
     def __post_init__(self):
         if not (self.scale >= 0 and self.tau > 0 and self.alpha > 0 and self.modes >= 0):
             raise NWidthError(
-                "GaussianField", got=f"scale={self.scale}, tau={self.tau}, alpha={self.alpha}, modes={self.modes}",
-                expected="scale >= 0, tau > 0, alpha > 0, modes >= 0",
-            )
+                "GaussianField", expected="scale >= 0, tau > 0, alpha > 0, modes >= 0",
+                got=f"scale={self.scale}, tau={self.tau}, alpha={self.alpha}, modes={self.modes}")
 
     def sample(self, streams: Sequence[np.random.Generator], grid: Grid) -> Tensor:
         """One field a stream, float64, shape (len(streams), 1, *grid.shape).
@@ -100,6 +100,8 @@ def _functions(axis: Axis, modes: int) -> tuple[Tensor, Tensor]:
     kappa = (2 if axis.kind == "periodic" else 1) * math.pi * k / axis.length
     angle = torch.outer(axis.coordinates() - axis.lo, kappa)
     parts = [torch.ones(axis.n, 1, dtype=torch.float64), math.sqrt(2) * angle.cos()]
+    frequencies = [torch.zeros(1, dtype=torch.float64), kappa]
     if axis.kind == "periodic":
-        return torch.cat([*parts, math.sqrt(2) * angle.sin()], 1), torch.cat([kappa.new_zeros(1), kappa, kappa])
-    return torch.cat(parts, 1), torch.cat([kappa.new_zeros(1), kappa])
+        parts.append(math.sqrt(2) * angle.sin())
+        frequencies.append(kappa)
+    return torch.cat(parts, 1), torch.cat(frequencies)

@@ -1,4 +1,4 @@
-"""Trigonometric polynomials on a periodic box, and the points on which their products are formed without aliasing."""
+"""Trigonometric polynomials on a periodic box, and the points on which to form products."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ..errors import NWidthError
 class SpectralSpace:
     """Real trigonometric polynomials of degree K_i along axis i of a periodic box.
 
-    States are Fourier coefficients c (..., *counts) with frequencies -K..K, on the last axis 0..K. A product of
-    ``factors`` polynomials is formed at ``shape`` points and truncated to degree K again. No alias reaches the kept
-    modes when n > (factors + 1) K, which fixes K = (n - 1) // (factors + 1): for quadratic terms the 2/3 rule
-    (Orszag 1971).
+    States are Fourier coefficients c (..., *counts) with frequencies -K..K, on the last axis 0..K. A product
+    of ``factors`` polynomials is formed at ``shape`` points and truncated to degree K again. No alias reaches
+    the kept modes when n > (factors + 1) K, which fixes K = (n - 1) // (factors + 1): for quadratic terms the
+    2/3 rule (Orszag 1971).
 
     >>> space = SpectralSpace(Grid.make((16,)), (64,))
     >>> x = space.grid.coordinates()[0]
@@ -29,8 +29,8 @@ class SpectralSpace:
     ((21,), True)
     """
 
-    def __init__(self, grid: Grid, shape: Sequence[int], *, factors: int = 2, dtype: torch.dtype = torch.float64,
-                 device: torch.device | str = "cpu"):
+    def __init__(self, grid: Grid, shape: Sequence[int], *, factors: int = 2,
+                 dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"):
         if not all(grid.periodic):
             raise NWidthError("SpectralSpace", got=grid.describe(), expected="periodic axes")
         self.grid = grid.with_shape(shape)
@@ -41,6 +41,7 @@ class SpectralSpace:
         self.transform = Fourier(grid.ndim, lengths=lengths)
         self.counts = self.transform.counts(self.modes)
         self.wavenumbers: list[Tensor] = []
+        self._symbols: dict[tuple[int, int], Tensor] = {}
         for i, (k, length) in enumerate(zip(self.transform.frequencies(self.modes), lengths)):
             k = (2 * math.pi / length) * k.to(torch.float64)
             self.wavenumbers.append(k.view(-1, *(1,) * (grid.ndim - 1 - i)).to(dtype=dtype, device=device))
@@ -56,14 +57,16 @@ class SpectralSpace:
         return self.transform.inverse(c, self.shape, self.modes)
 
     def at(self, c: Tensor, shape: Sequence[int]) -> Tensor:
-        """Values at the points of a grid of any shape, coarse or fine: no mode is dropped, none is filtered."""
+        """Values at the points of a grid of any shape, coarse or fine: no mode is dropped or filtered."""
         strides = [-(-m // n) for m, n in zip(self.modes, shape)]
         fine = self.transform.inverse(c, [s * n for s, n in zip(strides, shape)], self.modes)
         return fine[(..., *(slice(None, None, s) for s in strides))]
 
     def derivative(self, c: Tensor, axis: int, order: int = 1) -> Tensor:
         """Coefficients of the order-th derivative along an axis."""
-        return c * (1j * self.wavenumbers[axis]) ** order
+        if (axis, order) not in self._symbols:
+            self._symbols[axis, order] = (1j * self.wavenumbers[axis]) ** order
+        return c * self._symbols[axis, order]
 
     def laplacian(self) -> Tensor:
         """Symbol of the Laplacian, -|k|^2, shape (*counts)."""

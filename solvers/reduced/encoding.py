@@ -41,7 +41,7 @@ class InputEncoder:
     def fit(self, data: Dataset) -> InputEncoder:
         self.grid, self.reads = data.grid, data.reads
         self.pods, self.scales, self.shift = {}, {}, None
-        weight = data.grid.weights()
+        weight = data.grid.norm_weights()
         for name in self.reads:
             if name == "mu":
                 mu = tensor(data.mu)  # type: ignore[arg-type]

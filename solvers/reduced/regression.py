@@ -44,8 +44,9 @@ class PODRegression(Surrogate):
 
     The input is encoded as PCA coordinates of its fields and standardised parameters (``InputEncoder``); for a
     time-dependent problem the whole trajectory is one snapshot (one shot). Channels are scaled to unit root mean
-    square before the POD, and all norms are those of the grid's quadrature. Without ``rank``, ``rtol`` or
-    ``energy`` the output basis loses nothing, and the method is regression on the fields themselves.
+    square before the POD, and all norms are those of the grid. Without ``rank``, ``rtol`` or ``energy`` the output
+    basis loses nothing, and the method is regression on the fields themselves; ``max_rank`` bounds what ``rtol`` or
+    ``energy`` ask for.
 
     Where ``input_ranks`` lists several sizes of input encoding, each is fitted and the best on validation is kept.
     With ``symmetries`` the maps of the grid onto itself (``nwidth.data.symmetry``) are tried in turn as additional
@@ -59,11 +60,12 @@ class PODRegression(Surrogate):
     """
 
     def __init__(self, regressor: Regressor, *, rank: int | None = None, rtol: float | None = None,
-                 energy: float | None = None, input_ranks: list[int | None] | None = None, symmetries: bool = False,
+                 energy: float | None = None, max_rank: int | None = None,
+                 input_ranks: list[int | None] | None = None, symmetries: bool = False,
                  max_samples: int = 4000, refit: bool = True):
         self.symmetries, self.max_samples = symmetries, max_samples
         self.regressor = regressor
-        self.rank, self.rtol, self.energy = rank, rtol, energy
+        self.rank, self.rtol, self.energy, self.max_rank = rank, rtol, energy, max_rank
         self.input_ranks = list(input_ranks) if input_ranks else [None]
         self.refit = refit
         self.encoder: InputEncoder | None = None
@@ -92,6 +94,10 @@ class PODRegression(Surrogate):
         if self.pod.tail > 1e-12:
             log.notes.append(f"POD of rank {self.pod.rank} leaves {self.pod.tail:.2e} of the training solutions")
         return log
+
+    @property
+    def uses_seed(self) -> bool:
+        return getattr(self.regressor, "uses_seed", False)
 
     def _select(self, train: Dataset, val: Dataset | None, log: FitLog, seed: int) -> tuple[int | None, float]:
         """Fit with every input rank, keep the best on validation; its rank and error."""
@@ -143,7 +149,8 @@ class PODRegression(Surrogate):
         rms = u.abs().square().mean([d for d in range(u.ndim) if d != channel]).sqrt()
         self.scale = torch.where(rms > 0, rms, torch.ones_like(rms)).reshape(-1, *(1,) * data.grid_dims)
         x = u / self.scale
-        self.pod = POD(center=True).fit(x, data.grid.weights(), rank=self.rank, rtol=self.rtol, energy=self.energy)
+        self.pod = POD(center=True).fit(x, data.grid.norm_weights(), rank=self.rank, rtol=self.rtol,
+                                        energy=self.energy, cap=self.max_rank)
         c = self.pod.encode(x)
         self.missed = (x - self.pod.decode(c)).abs().square().mean(0) if self.pod.tail > 1e-12 else None
         return c
@@ -202,6 +209,8 @@ def _with(data: Dataset, symmetries: list[Symmetry]) -> Dataset:
 
 class Mean(Surrogate):
     """u ~ the mean of the training solutions: the row that every other one has to beat."""
+
+    uses_seed = False
 
     def __init__(self):
         self.mean: Tensor | None = None

@@ -1,0 +1,30 @@
+"""nwidth generate: a data set from a problem and a solver."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ..build import build
+from ..errors import NWidthError
+from ..solvers import Problem
+from ..solvers.generate import generate
+from ..training.session import set_threads
+
+
+def run(config: dict[str, Any], folder: Path) -> None:
+    set_threads(config["threads"])
+    if config.get("problem") is None:
+        raise NWidthError("generate", got="no problem", expected="problem=NAME", fix="try problem=burgers")
+    if not config["out"]:
+        raise NWidthError("generate", got="no out", expected="out=FILE.h5", fix="add out=FILE.h5")
+    problem = build(config["problem"])
+    if not isinstance(problem, Problem):
+        raise NWidthError("generate", got=f"problem={type(problem).__name__}", expected="a Problem")
+    splits = {k: int(v) for k, v in (config["splits"] or {}).items() if v}
+    path = generate(problem, int(config["n"]), config["resolution"], int(config["seed"]), config["out"],
+                    block=int(config["block"]), dtype=config["dtype"], device=config["device"], splits=splits,
+                    overwrite=bool(config["overwrite"]))
+    Console().print(f"{config['n']} samples: {Path(path)}", highlight=False, soft_wrap=True)

@@ -1,0 +1,30 @@
+"""nwidth train: fit one surrogate, measure it, keep everything in one folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ..training.measure import environment
+from ..training.page import table
+from ..training.report import make_report, save_report
+from ..training.row import fit_row
+from ..training.session import open_session, set_threads
+
+
+def run(config: dict[str, Any], folder: Path) -> float:
+    """Returns the validation error (the test error where there is no validation), for sweeps that optimise it."""
+    set_threads(config["threads"])
+    session = open_session(config)
+    rows = fit_row(config, session, folder)
+    report = make_report(rows, title=f"{config['name']} on {Path(session.data['source']).name}", data=session.data,
+                         environment=environment(), n_width=None)
+    save_report(folder, report)
+    console = Console()
+    console.print(table(report["summary"]))
+    for note in report["summary"][0]["notes"]:
+        console.print(f"note: {note}", highlight=False)
+    console.print(f"run: {folder}", highlight=False, soft_wrap=True)
+    return rows[0]["rel_l2"]["mean"]

@@ -1,0 +1,103 @@
+"""The empirical Kolmogorov n-width of a data set: how well the best n-dimensional linear space can do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..backends.svd import svd
+from .arrays import H5Array
+from .dataset import Dataset
+
+LEVELS = (1e-1, 1e-2, 1e-4)
+
+
+@dataclass(frozen=True)
+class NWidth:
+    """Curves over n = 0, 1, 2, ...
+
+    ``error[n]`` = sqrt(sum_{i>n} s_i^2 / sum_i s_i^2): the mean-square error of the best linear space of dimension n
+    for these samples, relative (its square is the tail of the uncentred spectrum ``singular_values``). ``worst[n]``
+    is the largest relative projection error of one sample on that space, an upper estimate of the n-width
+    d_n = inf over spaces of sup over solutions; ``unseen[n]`` the mean relative projection error of other samples
+    (the test split) on it: no linear surrogate of rank n trained on these samples can be better there.
+    """
+
+    singular_values: list[float]
+    error: list[float]
+    worst: list[float]
+    unseen: list[float]
+    samples: int
+    snapshots: str
+
+    def rank(self, level: float) -> int | None:
+        """The smallest n with error[n] <= level, or None where all of these samples do not reach it."""
+        return next((n for n, e in enumerate(self.error) if e <= level), None)
+
+    def floor(self, n: int) -> float | None:
+        """The unseen error at n, where it was measured."""
+        return self.unseen[min(n, len(self.unseen) - 1)] if self.unseen else None
+
+    def to_dict(self) -> dict:
+        return {"singular_values": self.singular_values, "error": self.error, "worst": self.worst,
+                "unseen": self.unseen, "ranks": {f"{level:g}": self.rank(level) for level in LEVELS},
+                "samples": self.samples, "snapshots": self.snapshots}
+
+
+def n_width(data: Dataset, unseen: Dataset | None = None, *, initial: bool = False, max_samples: int = 1000,
+            max_bytes: int = 2**31) -> NWidth:
+    """The n-width curve of the solutions, uncentred, in the grid's inner product.
+
+    One snapshot is one sample with all its times and channels, since that is what a surrogate predicts; a single
+    trajectory is taken state by state. ``initial`` counts the initial state as one of the times. At most ``max_samples`` samples, evenly spaced, and as many as fit in
+    ``max_bytes``; ``samples`` says how many were taken.
+
+    >>> from nwidth.backends import Grid
+    >>> g = Grid.make((32,)); x = g.coordinates()[0]
+    >>> u = torch.stack([torch.sin(2 * torch.pi * (x - s)) for s in torch.rand(10)])[:, None]
+    >>> n_width(Dataset(g, u=u, mu=torch.rand(10, 1))).rank(1e-6)
+    2
+    """
+    u = data.solution
+    states = len(u) == 1 and data.time_dependent
+    per_sample = max(1, u.nbytes // max(len(u), 1)) * 2
+    count = min(len(u), max_samples, max(2, max_bytes // per_sample))
+    picked = torch.linspace(0, len(u) - 1, count).round().long()
+    weight = data.grid.norm_weights().clamp_min(1e-300).sqrt()
+    x = _snapshots(u, picked, weight, states)
+    if initial and data.time_dependent and data.u0 is not None and data.u0.shape[1] == u.shape[2]:
+        first = _snapshots(data.u0, picked, weight, False)
+        x = torch.cat([first, x], 0 if states else 1)
+    U, s, _ = svd(x.mT, method="exact")
+    squares = s.square()
+    total = float(squares.sum()) or 1.0
+    tail = torch.cat([squares.flip(0).cumsum(0).flip(0), torch.zeros(1, dtype=squares.dtype)])
+    error = (tail / total).sqrt().tolist()
+    if len(error) > 2 and error[-1] == 0.0:
+        error[-1] = min(error[-2], 1e-16)
+    worst = _projection(x, U).amax(0)
+    others: list[float] = []
+    if unseen is not None and len(unseen) and not states:
+        some = torch.linspace(0, len(unseen) - 1, min(len(unseen), max_samples)).round().long()
+        y = _snapshots(unseen.solution, some, weight, False)
+        others = _projection(y, U).mean(0).tolist() if y.shape[1] == U.shape[0] else []
+    return NWidth(s.tolist(), error, worst.tolist(), others, count, "states" if states else "samples")
+
+
+def _snapshots(u: Tensor | H5Array, picked: Tensor, weight: Tensor, states: bool) -> Tensor:
+    """Rows of weighted values, so that Euclidean products are those of the grid."""
+    values = u[picked.numpy()] if isinstance(u, H5Array) else u[picked]
+    values = values if values.is_complex() else values.double()
+    if states:
+        values = values[0]
+    return (values * weight).flatten(1)
+
+
+def _projection(x: Tensor, U: Tensor) -> Tensor:
+    """Relative error of each row of x projected on the first n columns of U, (rows, ranks + 1)."""
+    norm2 = x.abs().square().sum(1, keepdim=True).clamp_min(1e-300)
+    captured = (x @ U.conj()).abs().square().cumsum(1)
+    left = torch.cat([torch.ones_like(norm2), (1 - captured / norm2).clamp_min(0)], 1)
+    return left.sqrt()

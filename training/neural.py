@@ -1,0 +1,129 @@
+"""Any network of channel tensors as a surrogate."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..data import Dataset, FitLog, Prediction, Surrogate
+from ..data.metrics import relative_l2
+from ..errors import NWidthError
+from .losses import RelativeL2
+from .schedules import Constant, Schedule
+from .settings import TrainingSettings
+from .tasks import Task, load_task, make_task
+
+
+class NeuralSurrogate(Surrogate):
+    """Train a network on pairs (input fields, solution) by gradient descent.
+
+    ``network(in_channels=, out_channels=, grid=)`` makes the module once the data's sizes are known (a factory, as
+    ``_partial_: true`` gives in a config); it maps (batch, in_channels, *space) to (batch, out_channels, *space).
+    ``optimizer(parameters)`` and ``schedule`` likewise come from the config; ``loss(p, u, grid)`` is computed in the
+    solution's units. The weights with the least validation error are kept. The same seed gives the same result on
+    the same machine, thread count and library versions.
+    """
+
+    def __init__(self, network: Callable[..., nn.Module], optimizer: Callable, loss: nn.Module | None = None,
+                 schedule: Schedule | None = None, training: TrainingSettings | None = None):
+        self.make_network, self.optimizer = network, optimizer
+        self.loss = RelativeL2() if loss is None else loss
+        self.schedule = schedule or Constant()
+        self.training = training or TrainingSettings()
+        self.task: Task | None = None
+        self.network: nn.Module | None = None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.float64 if str(self.training.precision) == "64" else torch.float32
+
+    def fit(self, train: Dataset, val: Dataset | None, *, seed: int = 0, folder: Path | None = None) -> FitLog:
+        from .batches import Pairs
+        from .engine import run_training
+
+        self.check(train)
+        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+        options = self.training
+        self.task = make_task(train, options.time, options.normalize_input, options.normalize_output, self.dtype)
+        self.task.fit(train)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.network = self._build()
+        pairs = Pairs(self.task, train, options.memory_gib * 2**30)
+        run = torch.compile(self.network) if options.compile else self.network
+        validate = None if val is None else lambda module: self._error(module, val)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            keeper = run_training(run, pairs, self.task, self.loss, self.optimizer, self.schedule, options, validate,  # type: ignore[arg-type]
+                                  seed=seed, folder=folder, title=type(self.network).__name__)
+        self.network.cpu().eval()
+        log = FitLog(history=keeper.history, parameters=sum(p.numel() for p in self.network.parameters()))
+        log.selected = {"time": self.task.kind, "training_seconds": keeper.seconds,
+                        "training_cpu_seconds": keeper.cpu_seconds}
+        if keeper.best and keeper.history:
+            best = min(keeper.history, key=lambda h: h.get("val_rel_l2", float("inf")))
+            log.selected |= {"epoch": best["epoch"], "val_rel_l2": best["val_rel_l2"]}
+            if best is keeper.history[-1] and len(keeper.history) > 3:
+                log.notes.append("the last epoch was the best: longer training may help")
+        return log
+
+    def _build(self) -> nn.Module:
+        assert self.task is not None
+        network = self.make_network(in_channels=self.task.in_channels, out_channels=self.task.out_channels,
+                                    grid=self.task.grid)
+        return network.to(self.dtype)
+
+    def _error(self, module: nn.Module, data: Dataset) -> float:
+        """Mean relative L2 error, as the report computes it."""
+        errors = []
+        for start in range(0, len(data), self._block(data)):
+            part = data[start : start + self._block(data)].load()
+            mean = self._predict(module, part.inputs())
+            errors.append(relative_l2(mean.double(), part.solution.double(), part.grid).mean(1))  # type: ignore[union-attr]
+        return float(torch.cat(errors).mean())
+
+    def _block(self, data: Dataset) -> int:
+        """Samples at a time: as many points as a training batch has at least, and 64 MiB of output at most."""
+        per_sample = 4 * int(torch.tensor(data.grid.shape).prod()) * (1 if data.t is None else len(data.t))
+        return max(1, min(4 * self.training.batch_size, 2**26 // max(per_sample, 1)))
+
+    def predict(self, inputs: Dataset) -> Prediction:
+        network: nn.Module = self.fitted(self.network)
+        block = self._block(inputs)
+        parts = [self._predict(network, inputs[start : start + block].load())
+                 for start in range(0, len(inputs), block)]
+        return Prediction(torch.cat(parts))
+
+    def _predict(self, network: nn.Module, inputs: Dataset) -> Tensor:
+        task: Task = self.fitted(self.task)
+        device = next(network.parameters()).device
+        mode = network.training
+        network.eval()
+        with torch.no_grad():
+            mean = task.predict(lambda x: network(x.to(device)).to(x.dtype), inputs.to(device))
+        network.train(mode)
+        if not bool(torch.isfinite(mean).all()):
+            raise NWidthError("predict", got="NaN or infinite values from the network", expected="finite predictions",
+                              fix="the rollout or the training diverged: lower the learning rate or train longer")
+        return mean.cpu()
+
+    def state_dict(self) -> dict[str, Any]:
+        network: nn.Module = self.fitted(self.network)
+        return {"task": self.fitted(self.task).state_dict(),
+                "network": {k: v for k, v in network.state_dict().items() if isinstance(v, Tensor)}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.task = load_task(state["task"], self.dtype)
+        with torch.random.fork_rng():
+            self.network = self._build()
+        try:
+            self.network.load_state_dict(dict(state["network"]))
+        except RuntimeError as e:
+            raise NWidthError("load", got=f"weights that do not fit the network ({str(e).splitlines()[-1].strip()[:90]})",
+                              expected="the config and weights of one run") from None
+        self.network.eval()

@@ -1,0 +1,54 @@
+"""How a network is trained, apart from what it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import NWidthError
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Length of the training (``epochs``, or ``steps``; ``time_budget`` in seconds stops it earlier and paces the
+    schedule), batches, selection, and the machine.
+
+    Every ``val_every`` epochs the validation error decides which weights are kept; after ``patience`` validations
+    without improvement training stops (null: never). ``time`` says how time-dependent data are learned (see
+    ``nwidth.training.tasks``). ``checkpoint_seconds`` is the time between checkpoints from which a killed run goes on.
+    """
+
+    epochs: int = 50
+    steps: int | None = None
+    time_budget: float | None = None
+    batch_size: int = 20
+    val_every: int = 1
+    patience: int | None = None
+    time: str = "auto"
+    normalize_input: str = "channel"
+    normalize_output: str = "channel"
+    clip: float | None = None
+    precision: str = "32"
+    device: str = "auto"
+    devices: int = 1
+    compile: bool = False
+    workers: int = 0
+    checkpoint_seconds: float = 30.0
+    progress: bool = True
+    tensorboard: bool = True
+    memory_gib: float = 2.0
+
+    def __post_init__(self):
+        positive = {"epochs": self.epochs, "batch_size": self.batch_size, "val_every": self.val_every,
+                    "devices": self.devices, "checkpoint_seconds": self.checkpoint_seconds}
+        for name, value in positive.items():
+            if value <= 0:
+                raise NWidthError(f"training.{name}", got=f"{value}", expected="a positive number")
+        for name, value in {"steps": self.steps, "time_budget": self.time_budget, "patience": self.patience,
+                            "clip": self.clip}.items():
+            if value is not None and value <= 0:
+                raise NWidthError(f"training.{name}", got=f"{value}", expected="a positive number or null")
+        known = ("32", "64", "bf16-mixed", "16-mixed")
+        if str(self.precision) not in known:
+            raise NWidthError("training.precision", got=f"{self.precision}", expected="one of " + ", ".join(known))
+        if self.device not in ("auto", "cpu", "gpu", "cuda", "mps"):
+            raise NWidthError("training.device", got=repr(self.device), expected="auto, cpu, gpu, cuda or mps")
