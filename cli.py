@@ -86,14 +86,25 @@ def _quoted(path: str) -> str:
 def _run_hydra() -> None:
     import hydra
 
-    hydra.main(version_base="1.3", config_path="pkg://nwidth.conf", config_name=None)(job)()
     from .commands.sweep import SweepSummary
 
+    failure: list[BaseException] = []
+
+    def job(cfg: Any) -> Any:
+        try:
+            return run_job(cfg)
+        except Exception as error:
+            failure.append(error)  # raised below, past Hydra's own report of it
+            return None
+
+    hydra.main(version_base="1.3", config_path="pkg://nwidth.conf", config_name=None)(job)()
+    if failure:
+        raise failure[0]
     if SweepSummary.failed:
         sys.exit(1)
 
 
-def job(cfg: Any) -> Any:
+def run_job(cfg: Any) -> Any:
     """One Hydra job: resolve the config and call the command that it names."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
@@ -114,10 +125,10 @@ def job(cfg: Any) -> Any:
             config["resolved"] = _resolve_surrogates(config, list(hydra_config.overrides.task))
         return importlib.import_module(f"nwidth.commands.{config['command']}").run(_own(config), folder)
     except Exception as error:
-        line = _one_line(error)
         if not sweeping:
             raise
         # in a sweep one job's failure is told and kept beside its folder; the others go on
+        line = _one_line(error)
         text = line if line is not None else traceback.format_exc()
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "error.txt").write_text(text, encoding="utf-8")
@@ -169,10 +180,7 @@ def _one_line(error: BaseException) -> str | None:
         return str(error)
     if isinstance(error, HydraException | OmegaConfBaseException):
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        text = "; ".join(lines[:3])
-        if "Could not find" in text or "Key '" in text or "not in" in text:
-            text += "; see nwidth <command> --help"
-        return text[:600]
+        return " ".join(lines)[:1000] + "; see nwidth <command> --help"
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "out of memory; lower training.batch_size, data.n or data.stride"
     return None

@@ -22,8 +22,7 @@ from .grid import Axis
 
 @dataclass(frozen=True)
 class Basis:
-    """A sequence of functions on one axis. Subclasses are frozen and hashable: they key the memo of
-    matrices."""
+    """A sequence of functions on one axis. Subclasses are frozen and hashable: they key the memo."""
 
     fast: ClassVar[bool] = True  # an FFT computes it
     complex: ClassVar[bool] = False  # its coefficients are complex

@@ -39,8 +39,7 @@ METHODS = ("auto", "matmul", "pruned", "full")
 
 
 class Transform(ModeLayout):
-    """u(x) = sum_k c_k phi_k1(x_1) ... phi_kd(x_d): point values u of a function to its coefficients c and
-    back.
+    """u(x) = sum_k c_k phi_k1(x_1) ... phi_kd(x_d): point values u of a function to coefficients and back.
 
     ``forward`` and ``inverse`` are a pair. Coefficients are those of the function, not of the array (for
     Fourier and cosine bases c_0 is the mean), so they do not depend on the resolution, and ``inverse`` onto
@@ -48,9 +47,9 @@ class Transform(ModeLayout):
 
     Parameters
     ----------
-    bases : one basis per space axis (the last axes of the tensors), from FourierBasis(), CosineBasis("cell"
-    or
-        "nodal"), SineBasis("cell", "nodal" or "interior"), ChebyshevBasis(), ExtendedFourierBasis(axis=...).
+    bases : one basis per space axis (the last axes of the tensors), from FourierBasis(), ChebyshevBasis(),
+        CosineBasis("cell" or "nodal"), SineBasis("cell", "nodal" or "interior"),
+        ExtendedFourierBasis(axis=...).
     real : whether point values are real. Then the last Fourier axis stores half of its frequencies.
     lengths : physical length of each axis, for ``derivative`` (default 1).
 

@@ -13,7 +13,7 @@ from ..data import Dataset
 from ..data.nwidth import NWidth, n_width
 from ..errors import NWidthError
 from ..training.measure import environment
-from ..training.page import table, write_page
+from ..training.page import console, table, write_page
 from ..training.report import load_report, make_report, save_report
 from ..training.row import fit_row
 from ..training.session import Session, open_session, set_threads
@@ -22,15 +22,15 @@ from ..training.session import Session, open_session, set_threads
 def run(config: dict[str, Any], folder: Path) -> float | None:
     """The smallest mean test error, or None where nothing could be measured."""
     set_threads(config["threads"])
-    console = Console()
+    out = console()
     if config["runs"]:
         rows, data, failures = collect(config["runs"])
-        width = _width_of_runs(rows, data, console)
+        width = _width_of_runs(rows, data, out)
         title = config["title"] or f"{len(rows)} rows from finished runs"
     else:
         session = open_session(config)
         width = n_width(session.train, session.parts["test"])
-        rows, failures = fit_all(config, session, folder, console)
+        rows, failures = fit_all(config, session, folder, out)
         data = session.data
         title = config["title"] or f"Surrogates for {Path(data['source']).name}"
     if not rows:
@@ -42,14 +42,14 @@ def run(config: dict[str, Any], folder: Path) -> float | None:
 
     pictures = draw_all(report, folder)
     page = write_page(folder, report, pictures)
-    console.print(table(report["summary"]))
+    out.print(table(report["summary"]))
     for sentence in report["findings"]:
-        console.print(f"- {sentence}", highlight=False)
-    console.print(f"report: {page}", highlight=False, soft_wrap=True)
+        out.print(f"- {sentence}")
+    out.print(f"report: {page}")
     return min((e["rel_l2"]["mean"] for e in report["summary"] if e["split"] == "test"), default=None)
 
 
-def fit_all(config: Mapping[str, Any], session: Session, folder: Path, console: Console) -> tuple[list, list]:
+def fit_all(config: Mapping[str, Any], session: Session, folder: Path, out: Console) -> tuple[list, list]:
     """Rows of every surrogate and seed; what cannot be fitted becomes a failure, not an end."""
     rows: list[dict[str, Any]] = []
     failures: list[dict[str, Any]] = []
@@ -58,17 +58,16 @@ def fit_all(config: Mapping[str, Any], session: Session, folder: Path, console: 
         for seed in config["seeds"]:
             own = {k: copy.deepcopy(config[k]) for k in ("data", "split", "threads")}
             own |= {"command": "train", "name": name, "seed": int(seed), "surrogate": copy.deepcopy(surrogate)}
-            console.print(f"[{place}/{len(plan)}] {name}, seed {seed}", highlight=False, markup=False)
+            out.print(f"[{place}/{len(plan)}] {name}, seed {seed}", markup=False)
             try:
                 made = fit_row(own, session, folder / name / f"seed{seed}")
             except NWidthError as error:
                 failures.append({"surrogate": name, "seed": int(seed), "error": str(error)})
-                console.print(f"    failed: {error}", style="red", highlight=False, markup=False)
+                out.print(f"    failed: {error}", style="red", markup=False)
                 break  # another seed would fail for the same reason
             rows += made
             last = made[-1]
-            console.print(f"    test error {last['rel_l2']['mean']:.4g}, fit {last['fit_cpu_seconds']:.3g} CPU-seconds",
-                          highlight=False)
+            out.print(f"    test error {last['rel_l2']['mean']:.4g}, fit {last['fit_cpu_seconds']:.3g} CPU-seconds")
             if not last["selected"].get("uses_seed", True):
                 break
     return rows, failures
@@ -100,7 +99,7 @@ def collect(runs: str | Sequence[str]) -> tuple[list, dict[str, Any], list]:
     return [row for r in reports for row in r["rows"]], data, failures
 
 
-def _width_of_runs(rows: Sequence[Mapping[str, Any]], data: Mapping[str, Any], console: Console) -> NWidth | None:
+def _width_of_runs(rows: Sequence[Mapping[str, Any]], data: Mapping[str, Any], out: Console) -> NWidth | None:
     """The n-width curve, from the data that the first run names; None, with a word, where they are gone."""
     from ..training.runs import load_config
 
@@ -108,7 +107,7 @@ def _width_of_runs(rows: Sequence[Mapping[str, Any]], data: Mapping[str, Any], c
         config = load_config(rows[0]["folder"])
         session = open_session(config)
     except NWidthError as error:
-        console.print(f"no n-width curve: {error}", highlight=False, markup=False)
+        out.print(f"no n-width curve: {error}", markup=False)
         return None
     train: Dataset = session.train
     return n_width(train, session.parts["test"])

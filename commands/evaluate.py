@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from ..errors import NWidthError
 from ..training.measure import environment
-from ..training.page import table
+from ..training.page import console, table
 from ..training.report import make_report, save_report
 from ..training.row import measured_row
 from ..training.runs import load_fitted
@@ -42,7 +40,7 @@ def run(config: dict[str, Any], folder: Path) -> float:
     report = make_report([row], title=f"{own['name']} on {Path(about['source']).name}", data=about,
                          environment=environment(), n_width=None)
     path = save_report(folder, report)
-    console = Console()
-    console.print(table(report["summary"]))
-    console.print(f"report: {path}", highlight=False, soft_wrap=True)
+    out = console()
+    out.print(table(report["summary"]))
+    out.print(f"report: {path}")
     return row["rel_l2"]["mean"]

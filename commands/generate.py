@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from ..build import build
 from ..errors import NWidthError
 from ..solvers import Problem
 from ..solvers.generate import generate
+from ..training.page import console
 from ..training.session import set_threads
 
 
@@ -27,4 +26,4 @@ def run(config: dict[str, Any], folder: Path) -> None:
     path = generate(problem, int(config["n"]), config["resolution"], int(config["seed"]), config["out"],
                     block=int(config["block"]), dtype=config["dtype"], device=config["device"], splits=splits,
                     overwrite=bool(config["overwrite"]))
-    Console().print(f"{config['n']} samples: {Path(path)}", highlight=False, soft_wrap=True)
+    console().print(f"{config['n']} samples: {Path(path)}")

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import h5py
-from rich.console import Console
+import torch
 from rich.progress import track
 
+from torch import Tensor
+
 from ..data import Dataset, save_dataset
+from ..data.files import whole_file
 from ..errors import NWidthError
+from ..training.page import console
 from ..training.runs import load_fitted
 from ..training.session import open_data, set_threads
 
@@ -32,28 +38,25 @@ def run(config: dict[str, Any], folder: Path) -> None:
     inputs = data.inputs()
     if inputs.t is None and data.time_dependent:
         inputs = replace(inputs, t=data.t)
-    block = max(1, 2**26 // max(inputs.nbytes // max(len(inputs), 1), 1))
-    block = min(block, 256)
-    spread: list = []
+    block = min(256, max(1, 2**26 // max(inputs.nbytes // max(len(inputs), 1), 1)))
+    spread: list[Tensor] = []
 
     def blocks() -> Iterator[Dataset]:
-        for start in track(range(0, len(inputs), block), description="predict", transient=True):
+        starts = range(0, len(inputs), block)
+        for start in track(starts, description="predict", transient=True, disable=not sys.stderr.isatty()):
             part = inputs[start : start + block].load()
             p = surrogate.predict(part)
             if p.std is not None:
                 spread.append(p.std.cpu())
             yield replace(part, u=p.mean.cpu())
 
-    first = next(blocks())
-    spread.clear()
+    made = blocks()
+    first = next(made)
     header = replace(first, splits={}, source=f"predicted by {own['name']} ({config['run']})")
-    save_dataset(out, header, blocks(), total=len(inputs))
-    if spread:
-        with h5py.File(out, "a") as f:
-            std = f.create_dataset("std", f["u"].shape, spread[0].numpy().dtype, chunks=f["u"].chunks, fletcher32=True)
-            std.attrs["dims"] = f["u"].attrs["dims"]
-            start = 0
-            for piece in spread:
-                std[start : start + len(piece)] = piece.numpy()
-                start += len(piece)
-    Console().print(f"{len(inputs)} predictions: {out}", highlight=False, soft_wrap=True)
+    with whole_file(out) as temporary:
+        save_dataset(temporary, header, chain([first], made), total=len(inputs))
+        if spread:
+            with h5py.File(temporary, "a") as f:
+                std = f.create_dataset("std", data=torch.cat(spread).numpy(), chunks=f["u"].chunks, fletcher32=True)
+                std.attrs["dims"] = f["u"].attrs["dims"]
+    console().print(f"{len(inputs)} predictions: {out}")

@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from ..training.measure import environment
-from ..training.page import table
+from ..training.page import console, table
 from ..training.report import make_report, save_report
 from ..training.row import fit_row
 from ..training.session import open_session, set_threads
@@ -22,9 +20,9 @@ def run(config: dict[str, Any], folder: Path) -> float:
     report = make_report(rows, title=f"{config['name']} on {Path(session.data['source']).name}", data=session.data,
                          environment=environment(), n_width=None)
     save_report(folder, report)
-    console = Console()
-    console.print(table(report["summary"]))
+    out = console()
+    out.print(table(report["summary"]))
     for note in report["summary"][0]["notes"]:
-        console.print(f"note: {note}", highlight=False)
-    console.print(f"run: {folder}", highlight=False, soft_wrap=True)
+        out.print(f"note: {note}")
+    out.print(f"run: {folder}")
     return rows[0]["rel_l2"]["mean"]

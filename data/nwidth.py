@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -23,6 +23,10 @@ class NWidth:
     is the largest relative projection error of one sample on that space, an upper estimate of the n-width
     d_n = inf over spaces of sup over solutions; ``unseen[n]`` the mean relative projection error of other samples
     (the test split) on it: no linear surrogate of rank n trained on these samples can be better there.
+
+    ``snapshots`` says what a snapshot is: "samples" (whole trajectories for a time-dependent problem) or "states". A
+    time-dependent data set has both curves: ``states`` is that of the single states, which bounds methods that
+    evolve coefficients in time.
     """
 
     singular_values: list[float]
@@ -31,6 +35,7 @@ class NWidth:
     unseen: list[float]
     samples: int
     snapshots: str
+    states: NWidth | None = None
 
     def rank(self, level: float) -> int | None:
         """The smallest n with error[n] <= level, or None where all of these samples do not reach it."""
@@ -43,15 +48,16 @@ class NWidth:
     def to_dict(self) -> dict:
         return {"singular_values": self.singular_values, "error": self.error, "worst": self.worst,
                 "unseen": self.unseen, "ranks": {f"{level:g}": self.rank(level) for level in LEVELS},
-                "samples": self.samples, "snapshots": self.snapshots}
+                "samples": self.samples, "snapshots": self.snapshots,
+                "states": None if self.states is None else self.states.to_dict()}
 
 
 def n_width(data: Dataset, unseen: Dataset | None = None, *, initial: bool = False, max_samples: int = 1000,
             max_bytes: int = 2**31) -> NWidth:
     """The n-width curve of the solutions, uncentred, in the grid's inner product.
 
-    One snapshot is one sample with all its times and channels, since that is what a surrogate predicts; a single
-    trajectory is taken state by state. ``initial`` counts the initial state as one of the times. At most ``max_samples`` samples, evenly spaced, and as many as fit in
+    One snapshot is one sample with all its times and channels, since that is what a surrogate predicts; states are
+    measured beside them, and alone for a single trajectory. ``initial`` counts the initial state as one of the times. At most ``max_samples`` samples, evenly spaced, and as many as fit in
     ``max_bytes``; ``samples`` says how many were taken.
 
     >>> from nwidth.backends import Grid
@@ -61,38 +67,49 @@ def n_width(data: Dataset, unseen: Dataset | None = None, *, initial: bool = Fal
     2
     """
     u = data.solution
-    states = len(u) == 1 and data.time_dependent
-    per_sample = max(1, u.nbytes // max(len(u), 1)) * 2
-    count = min(len(u), max_samples, max(2, max_bytes // per_sample))
-    picked = torch.linspace(0, len(u) - 1, count).round().long()
     weight = data.grid.norm_weights().clamp_min(1e-300).sqrt()
-    x = _snapshots(u, picked, weight, states)
+    kept = _pick(len(u), u.nbytes, max_samples, max_bytes)
+    x = _snapshots(u, kept, weight)
+    first = None
     if initial and data.time_dependent and data.u0 is not None and data.u0.shape[1] == u.shape[2]:
-        first = _snapshots(data.u0, picked, weight, False)
-        x = torch.cat([first, x], 0 if states else 1)
+        first = _snapshots(data.u0, kept, weight)
+    others = None
+    if unseen is not None and len(unseen):
+        others = _snapshots(unseen.solution, _pick(len(unseen), unseen.nbytes, max_samples, max_bytes), weight)
+    if not data.time_dependent:
+        return _curve(x.flatten(1), None if others is None else others.flatten(1), "samples")
+    every = x if first is None else torch.cat([first[:, None], x], 1)
+    states = _curve(*(None if v is None else _thin(v.flatten(0, 1).flatten(1), max_samples) for v in (every, others)),
+                    "states")  # type: ignore[arg-type]
+    if len(u) == 1:
+        return states
+    whole = _curve(every.flatten(1), others.flatten(1) if others is not None and first is None else None, "samples")
+    return replace(whole, states=states)
+
+
+def _curve(x: Tensor, unseen: Tensor | None, snapshots: str) -> NWidth:
     U, s, _ = svd(x.mT, method="exact")
     squares = s.square()
     total = float(squares.sum()) or 1.0
     tail = torch.cat([squares.flip(0).cumsum(0).flip(0), torch.zeros(1, dtype=squares.dtype)])
-    error = (tail / total).sqrt().tolist()
-    if len(error) > 2 and error[-1] == 0.0:
-        error[-1] = min(error[-2], 1e-16)
-    worst = _projection(x, U).amax(0)
-    others: list[float] = []
-    if unseen is not None and len(unseen) and not states:
-        some = torch.linspace(0, len(unseen) - 1, min(len(unseen), max_samples)).round().long()
-        y = _snapshots(unseen.solution, some, weight, False)
-        others = _projection(y, U).mean(0).tolist() if y.shape[1] == U.shape[0] else []
-    return NWidth(s.tolist(), error, worst.tolist(), others, count, "states" if states else "samples")
+    error = (tail / total).sqrt().clamp_min(1e-16)
+    others = [] if unseen is None else _projection(unseen, U).mean(0).tolist()
+    return NWidth(s.tolist(), error.tolist(), _projection(x, U).amax(0).tolist(), others, len(x), snapshots)
 
 
-def _snapshots(u: Tensor | H5Array, picked: Tensor, weight: Tensor, states: bool) -> Tensor:
-    """Rows of weighted values, so that Euclidean products are those of the grid."""
+def _pick(n: int, nbytes: int, max_samples: int, max_bytes: int) -> Tensor:
+    count = min(n, max_samples, max(2, max_bytes // max(2 * nbytes // max(n, 1), 1)))
+    return torch.linspace(0, n - 1, count).round().long()
+
+
+def _thin(x: Tensor, count: int) -> Tensor:
+    return x[torch.linspace(0, len(x) - 1, min(len(x), count)).round().long()]
+
+
+def _snapshots(u: Tensor | H5Array, picked: Tensor, weight: Tensor) -> Tensor:
+    """Values times the root of the weights, so that Euclidean products are those of the grid."""
     values = u[picked.numpy()] if isinstance(u, H5Array) else u[picked]
-    values = values if values.is_complex() else values.double()
-    if states:
-        values = values[0]
-    return (values * weight).flatten(1)
+    return (values if values.is_complex() else values.double()) * weight
 
 
 def _projection(x: Tensor, U: Tensor) -> Tensor:

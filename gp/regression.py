@@ -59,7 +59,7 @@ class GPRegressor:
         self.x_scale: Tensor | None = None
         self.y_shift: Tensor | None = None
         self.y_scale: Tensor | None = None
-        self._posterior: _Model | None = None
+        self._posterior: tuple[_Model, Tensor, Tensor] | None = None
 
     def fit(self, x: Tensor, y: Tensor, validate: Validate | None, *, seed: int) -> list[dict[str, Any]]:
         if len(x) > self.max_samples:
@@ -133,14 +133,37 @@ class GPRegressor:
 
     def predict(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         assert self.x is not None and self.y is not None and self.y_scale is not None
+        with torch.no_grad():
+            model, factor, dual = self._condition()
+            outputs = len(self.y_scale)
+            means, spreads = [], []
+            for part in x.split(256):  # bounds memory: outputs x 256 x samples
+                z = self._x(part).expand(outputs, *part.shape)
+                across = model.covar_module(z, model.train_inputs[0]).to_dense()
+                prior = model.covar_module(z, diag=True)
+                explained = torch.linalg.solve_triangular(factor, across.mT, upper=False).square().sum(-2)
+                means.append(model.mean_module(z) + (across @ dual[..., None])[..., 0])
+                spreads.append((prior - explained + model.likelihood.noise).clamp_min(0).sqrt())
+            mean, std = torch.cat(means, -1).mT, torch.cat(spreads, -1).mT
+        return self.y_shift + mean * self.y_scale, std * self.y_scale
+
+    def _condition(self) -> tuple[_Model, Tensor, Tensor]:
+        """The model on all samples, the Cholesky factor of K + noise I (outputs, N, N), and its solve with y - m."""
         if self._posterior is None:
-            self._posterior = self._model(self._x(self.x), self._y(self.y))
-            self._posterior.load_state_dict(self.hyper)
-            self._posterior.eval()
-        with torch.no_grad(), _dense():
-            found = self._posterior.likelihood(self._posterior(self._x(x).expand(len(self.y_scale), *x.shape)))
-            mean, variance = found.mean.mT, found.variance.mT
-        return self.y_shift + mean * self.y_scale, variance.clamp_min(0).sqrt() * self.y_scale
+            assert self.x is not None and self.y is not None
+            model = self._model(self._x(self.x), self._y(self.y))
+            model.load_state_dict(self.hyper)
+            model.eval()
+            inputs = model.train_inputs[0]
+            K = model.covar_module(inputs).to_dense()
+            K.diagonal(dim1=-2, dim2=-1).add_(model.likelihood.noise)
+            factor, info = torch.linalg.cholesky_ex(K)
+            if int(info.abs().max()):
+                raise NWidthError("GPRegressor", got="a covariance that is not positive definite to round-off",
+                                  expected="distinct inputs", fix="raise min_noise, or remove repeated samples")
+            rest = (model.train_targets - model.mean_module(inputs))[..., None]
+            self._posterior = (model, factor, torch.cholesky_solve(rest, factor)[..., 0])
+        return self._posterior
 
     @property
     def selected(self) -> dict[str, Any]:

@@ -17,11 +17,10 @@ class FNO(nn.Module):
     """u = (Q . B_L . ... . B_1 . P)(a, x): lift to ``width`` channels, L Fourier blocks, project.
 
     Block l maps v to s(M(s(K v + W v)) + G v), with K a convolution by learned multipliers of the low modes
-    (``SpectralConv``), W the ``skip``, M a two-layer MLP over channels, G the ``mlp_skip``, s the
-    activation (absent from the last block). With ``channel_mlp=0`` it is s(K v + W v), the layer of Li et
-    al., Fourier neural operator
-    for parametric PDEs, ICLR 2021, arXiv:2010.08895, eq. 2; the block with M is that of Kossaifi et al.,
-    Multi-grid tensorized Fourier neural operator, TMLR 2024. P and Q are MLPs over channels.
+    (``SpectralConv``), W the ``skip``, M a two-layer MLP over channels, G the ``mlp_skip``, s the activation
+    (absent from the last block). With ``channel_mlp=0`` it is s(K v + W v), the layer of Li et al., Fourier
+    neural operator for parametric PDEs, ICLR 2021, arXiv:2010.08895, eq. 2; the block with M is that of
+    Kossaifi et al., Multi-grid tensorized Fourier neural operator, TMLR 2024, arXiv:2310.00120.
 
     A function of functions: x (B, C_in, *space) at any resolution of the grid's domain -> (B, C_out, *space).
 
@@ -30,21 +29,20 @@ class FNO(nn.Module):
     in_channels, out_channels : scalars come as constant channels.
     grid : the training grid, which gives the number of axes and the kind of each.
     modes : kept modes of each axis, see ``ModeLayout``; an int for all axes alike; None is min(16, n) for n
-    points.
-        More than the grid holds is an error. A coarser grid at evaluation uses those that it can hold.
+        points. More than the grid holds is an error. A coarser grid at evaluation uses those that it can hold.
     width, layers : channels and number of blocks.
     lifting, projection : hidden channels of P and Q over ``width``; 0 makes them linear.
     channel_mlp : hidden channels of M over ``width``; 0 leaves M out.
     skip, mlp_skip : linear, soft-gating (one factor per channel), identity or none.
-    norm : of K v and of the second sum: none, instance (each channel over space) or group (all channels
-    over space). positional : append the coordinates, each axis of the domain scaled to [0, 1], to the
-    input. extension : on axes that are not periodic K uses waves of period (1 + extension) x the length at
-    the points
-        themselves, with quadrature weights: the effect of zero padding at no cost. None takes the cosine or
-        Chebyshev basis of the axis instead.
+    norm : of K v and of the second sum: none, instance (each channel over space), group (all channels).
+    positional : append the coordinates, each axis of the domain scaled to [0, 1], to the input.
+    extension : on axes that are not periodic, K uses waves of (1 + extension) times the length at the points
+        themselves, with quadrature weights: zero padding at no cost. None takes the cosine or Chebyshev basis of
+        the axis instead.
     activation : gelu, relu, silu, tanh, sin or identity.
     dropout : of each block's output and inside M.
 
+    >>> import torch
     >>> grid = Grid.make((16, 16), kind="nodal")
     >>> net = FNO(1, 2, grid, modes=8, width=8, layers=2)
     >>> net(torch.randn(4, 1, 16, 16)).shape, net(torch.randn(4, 1, 31, 24)).shape
@@ -139,7 +137,7 @@ class FNOBlock(nn.Module):
         self.skip = skip_connection(skip, width)
         self.norm = norm(norm_name, width)
         self.act = activation(activation_name)
-        self.mlp = self.mlp_skip = self.mlp_norm = None
+        self.mlp: ChannelMLP | None = None
         if hidden:
             self.mlp = ChannelMLP(
                 [width, *hidden, width], activation_name=mlp_activation_name, dropout=dropout

@@ -27,9 +27,8 @@ class NeuralopModel(nn.Module):
     ----------
     in_channels, out_channels, grid : as for every operator; the model sees the number of axes only.
     model : FNO, TFNO or UNO.
-    options : arguments of that model. Where they are absent: ``hidden_channels`` 32, ``n_modes`` min(16, n)
-    of each
-        axis; UNO gets four layers, the middle two at half resolution with twice the channels.
+    options : arguments of that model. Where they are absent: ``hidden_channels`` 32, ``n_modes`` min(16, n) of
+        each axis; UNO gets four layers, the middle two at half resolution with twice the channels.
         ``non_linearity`` may be the name of an activation.
 
     The library computes in single precision only: parameters stay float32 and complex64 whatever
@@ -37,8 +36,8 @@ class NeuralopModel(nn.Module):
     right in one dimension only; in two and three, evaluate it on the training grid. State dicts hold
     tensors only.
 
-    >>> net = NeuralopModel(1, 2, Grid.make((16,)), model="FNO", options={"n_modes": [8], "hidden_channels":
-    4})
+    >>> options = {"n_modes": [8], "hidden_channels": 4}
+    >>> net = NeuralopModel(1, 2, Grid.make((16,)), model="FNO", options=options)
     >>> net(torch.randn(3, 1, 16)).shape
     torch.Size([3, 2, 16])
     """

@@ -14,27 +14,25 @@ from ..errors import NWidthError
 
 
 class SpectralConv(nn.Module):
-    """y = b + sum over kept k of (W_k x_k) phi_k, with x_k the coefficients of x and W_k a matrix over
-    channels.
+    """y = b + sum_k (W_k x_k) phi_k over the kept modes: x_k coefficients of x, W_k matrices over channels.
 
-    Li et al., Fourier neural operator for parametric PDEs, ICLR 2021, arXiv:2010.08895, eq. 4-5. The layer
-    is a function of functions: at another resolution the same weights act on the same modes, and a coarser
-    grid uses those that it can hold. Coefficients and weights are those of neuraloperator's SpectralConv at
-    equal ``modes``.
+    Li et al., Fourier neural operator for parametric PDEs, ICLR 2021, arXiv:2010.08895, eq. 4-5. The layer is a
+    function of functions: at another resolution the same weights act on the same modes, and a coarser grid
+    uses those that it can hold. With Fourier bases it equals neuraloperator's SpectralConv of equal ``modes``.
 
     Parameters
     ----------
     in_channels, out_channels : channels of x (B, C_in, *space) and y (B, C_out, *space).
     modes : one number per axis, see ``Transform`` (an int is one axis).
     bias : add a constant per output channel (in the zero mode, which costs nothing).
-    transform : the bases; default Fourier on every axis. With real bases only (cosine, ...) the weights are
-    real. init_std : standard deviation of |W|; default sqrt(2 / (C_in + C_out)), which keeps the variance
-    of each mode. method : how the transform is computed, see ``Transform``. generator : of the initial
-    weights.
+    transform : the bases; default Fourier on every axis. Cosine, sine and Chebyshev alone have real weights.
+    init_std : standard deviation of |W|; default sqrt(2 / (C_in + C_out)), which keeps the variance.
+    method : how the transform is computed, see ``Transform``.
+    generator : of the initial weights.
 
-    The weight is real, (modes, C_in, C_out, 2) for complex multipliers with the modes flattened in C order,
-    so that .to(float64), sharding and optimisers see a plain tensor. Computed in float32 at least, autocast
-    off; y has the dtype of x.
+    The weight is real, (modes, C_in, C_out, 2) for complex multipliers with the modes flattened in C order, so
+    that .to(float64), sharding and optimisers see a plain tensor. Computed in float32 at least, autocast off;
+    y has the dtype of x.
 
     >>> conv = SpectralConv(3, 5, (8, 8))
     >>> conv(torch.randn(2, 3, 16, 20)).shape, conv(torch.randn(2, 3, 16, 20), (32, 32)).shape

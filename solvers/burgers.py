@@ -15,6 +15,7 @@ from ..backends.transforms import Fourier
 from ..data import Dataset
 from ..errors import NWidthError
 from .evolution import EvolutionProblem
+from .problem import lead
 from .random_fields import GaussianField, log_uniform, stream
 from .spectral import SpectralSpace
 
@@ -82,34 +83,36 @@ class Burgers(EvolutionProblem):
             names["mu"] = ("nu",)
         return Dataset(grid, u0=self.initial.sample(streams, grid), mu=mu, names=names, problem=self.config())
 
-    def theta(self, mu: Tensor | None, like: Tensor) -> Tensor:
+    def theta(self, inputs: Dataset) -> Tensor:
         """(nu,)."""
         if not isinstance(self.nu, tuple):
-            return torch.full((1, 1), float(self.nu), dtype=like.dtype, device=like.device)  # type: ignore[arg-type]
+            like = lead(inputs)
+            return torch.full((1, 1), self._range[0], dtype=like.dtype, device=like.device)
+        mu = inputs.mu
         if mu is None or mu.shape[1] != 1 or not bool((mu > 0).all()):
             raise NWidthError("Burgers", got="no mu" if mu is None else f"mu of shape {tuple(mu.shape)}",
                               expected="mu (N, 1), the positive viscosity of each sample",
                               fix="give one nu for all samples, or data with mu")
-        return mu.to(like)
+        return mu
 
     def operators(self, space: SpectralSpace) -> Tensor:
         """d^2/dx^2."""
         return space.laplacian()[None, None]
 
-    def nonlinear(self, c: Tensor, space: SpectralSpace, mu: Tensor | None) -> Tensor:
+    def nonlinear(self, c: Tensor, space: SpectralSpace, inputs: Dataset | None) -> Tensor:
         """-(u^2/2)_x, in the form that conserves the mean."""
         return space.derivative(space.coefficients(space.values(c).square()), 0) * -0.5
 
-    def resolve(self, u0: Tensor, mu: Tensor | None, grid: Grid) -> tuple[Tensor, Tensor]:
-        rounding = torch.finfo(u0.dtype).eps
-        u0 = u0.double().cpu()[:, 0]
-        nu = self.theta(mu, u0).double().cpu()[:, 0]
-        length = grid.axes[0].length
+    def resolve(self, inputs: Dataset) -> tuple[Tensor, Tensor]:
+        stored: Tensor = inputs.u0  # type: ignore[assignment]
+        u0 = stored.double().cpu()[:, 0]
+        nu = self.theta(inputs).double().cpu()[:, 0]
+        length = self.hi - self.lo
         jump = u0.amax(-1) - u0.amin(-1)
         degree = jump * math.log(1 / self.tolerance) * length / (4 * math.pi**2 * nu)
-        degree = torch.maximum(degree, _bandwidth(u0, max(self.tolerance, rounding))).clamp_min(8)
-        points = 3 * degree + 1
-        return degree, self.cfl * length / points / u0.abs().amax(-1).clamp_min(1e-300)
+        own = _bandwidth(u0, max(self.tolerance, torch.finfo(stored.dtype).eps))
+        degree = torch.maximum(degree, own).clamp_min(8)
+        return degree, self.cfl * length / (3 * degree + 1) / u0.abs().amax(-1).clamp_min(1e-300)
 
 
 def _bandwidth(u: Tensor, tolerance: float) -> Tensor:

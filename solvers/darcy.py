@@ -25,15 +25,16 @@ class Darcy(EllipticProblem):
     Parameters
     ----------
     ndim : the dimension d.
-    log_a : the law of g, with no flux at the boundary: the log-normal case of Li et al. (2021,
-        arXiv:2010.08895, section 5.2 and A.3). The default has standard deviation 0.9 in 2D.
+    log_a : the law of g, with no flux at the boundary: by default a multiple of N(0, (-Lap + 9 I)^(-2)), the
+        law of Li et al. (2021, arXiv:2010.08895, A.3), here without their threshold; standard deviation 0.9 in
+        2D. Log-normal data for operator learning: Bhattacharya et al. (2021, SMAI J. Comput. Math. 7).
     forcing : the constant f.
     rtol, iterations : see ``EllipticProblem``.
 
     Finite volumes on n^d cells, second order: the flux between neighbours i, j has the harmonic mean of their
     a, 2 a_i a_j / (a_i + a_j), and at a wall, half a cell away, the coefficient 2 a_i (Eymard, Gallouet and
-    Herbin 2000, Finite Volume Methods, section 9). Conjugate gradients are preconditioned by a^(-1/2)
-    (-Lap_h)^(-1) a^(-1/2), whose inverse Laplacian is a fast sine transform; the iterations depend on the
+    Herbin 2000, Finite Volume Methods, chapter 3). Conjugate gradients are preconditioned by
+    a^(-1/2) (-Lap_h)^(-1) a^(-1/2), whose inverse Laplacian is a fast sine transform; the iterations depend on the
     smoothness of log a, not on the mesh (Concus and Golub 1973, SIAM J. Numer. Anal. 10).
 
     >>> problem = Darcy()

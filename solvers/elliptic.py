@@ -13,7 +13,7 @@ from torch import Tensor
 from ..backends import Grid
 from ..data import Dataset
 from ..errors import NWidthError
-from .problem import Problem
+from .problem import Problem, lead
 
 BATCH = 2**17  # unknowns that are solved for together
 
@@ -28,7 +28,8 @@ class EllipticProblem(Problem):
     samples by one matrix product.
 
     Face values are lists of tensors, one an axis. ``rtol``: the residual relative to f at which iterations
-    stop (at least 10 times the round-off of the dtype); ``iterations``: the most that are allowed. """
+    stop (at least 10 times the round-off of the dtype); ``iterations``: the most that are allowed.
+    """
 
     ndim: int = 2
     rtol: float = 1e-10
@@ -74,10 +75,9 @@ class EllipticProblem(Problem):
         """
         self.need(inputs)
         inputs = inputs.load()
-        given = next(v.dtype for k in ("a", "u0", "mu") if (v := getattr(inputs, k)) is not None)
         size = max(1, BATCH // reduce(lambda x, n: x * n, inputs.grid.shape, 1))
         parts = [self._solve(inputs[i : i + size].to(dtype=dtype)) for i in range(0, len(inputs), size)]
-        return replace(inputs, u=torch.cat(parts).to(given), problem=self.config())
+        return replace(inputs, u=torch.cat(parts).to(lead(inputs).dtype), problem=self.config())
 
     def _solve(self, inputs: Dataset) -> Tensor:
         theta, f = self.theta(inputs), self.source(inputs)

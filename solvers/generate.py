@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def generate(problem: Problem, n: int, resolution: int | Sequence[int], seed: in
             if not file.is_file():
                 _save_block(file, problem.simulate(indices, seed, grid, device=device).to("cpu", number))
             progress.update(task, completed=indices.stop)
-    _assemble(parts / "whole.h5", plan, [lambda f=f: _load_block(f, grid, problem) for f in files])
+    _assemble(parts / "whole.h5", plan, [partial(_load_block, f, grid, problem) for f in files])
     (parts / "whole.h5").replace(out)
     shutil.rmtree(parts)
     return out

@@ -9,9 +9,11 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..backends import Grid
 from ..data import Dataset
+from ..data.dataset import INPUTS
 from ..errors import NWidthError
 
 
@@ -26,7 +28,8 @@ class Problem(ABC):
     A subclass is a frozen dataclass whose fields are its constructor's keyword arguments: plain numbers,
     strings, lists, or dataclasses of those. Then ``config`` writes it down and ``nwidth.build.build`` makes
     it again. ``EvolutionProblem`` and ``EllipticProblem`` hold the solvers; what they ask of a problem is in
-    their docstrings. """
+    their docstrings.
+    """
 
     @property
     @abstractmethod
@@ -42,12 +45,12 @@ class Problem(ABC):
         """Random inputs number ``indices`` on a grid, float64.
 
         Input i comes from ``random_fields.stream(seed, i)`` alone: it is the same function whatever the grid
-        and the other indices are. """
+        and the other indices are.
+        """
 
     @abstractmethod
     def solve(self, inputs: Dataset, *, dtype: torch.dtype = torch.float64) -> Dataset:
-        """``inputs`` with the solution u on the same grid; computed in ``dtype``, returned in the inputs'
-        dtype.
+        """``inputs`` with the solution u on the same grid: computed in ``dtype``, returned in the inputs'.
 
         A sample's solution does not depend on the others in the batch, but for round-off.
         """
@@ -67,6 +70,11 @@ class Problem(ABC):
             raise NWidthError(f"{type(self).__name__}", got=f"inputs {list(inputs.reads) or 'none'}",
                               expected="inputs " + ", ".join(self.reads),
                               fix="name their keys in data.fields")
+
+
+def lead(inputs: Dataset) -> Tensor:
+    """The first of a, u0, mu that is there: its dtype and device are those of the inputs."""
+    return next(v for k in INPUTS if (v := getattr(inputs, k)) is not None)
 
 
 def config_of(value: Any) -> Any:

@@ -41,8 +41,8 @@ class GaussianField:
         g(x) = mean + sum_k sqrt(lambda_k) xi_k phi_k(x),   lambda_k = scale^2 (|kappa_k|^2 + tau^2)^(-alpha),
 
     with independent xi_k ~ N(0, 1), frequencies kappa_k, and products phi_k of one-dimensional functions of
-    mean square one: 1, sqrt(2) cos, sqrt(2) sin of 2 pi k (x - lo)/L on a periodic axis; 1, sqrt(2) cos of pi
-    k (x - lo)/L (no flux at the ends) on any other. This is the family of Li et al. (2021, arXiv:2010.08895,
+    mean square one: 1, sqrt(2) cos, sqrt(2) sin of 2 pi k (x - lo)/L on a periodic axis; 1, sqrt(2) cos of
+    pi k (x - lo)/L (no flux at the ends) on any other. This is the family of Li et al. (2021, arXiv:2010.08895,
     A.3): their Burgers initial values are scale=25, tau=5, alpha=2.
 
     ``modes`` is the highest k on each axis. The coefficients drawn do not depend on the grid: the same stream

@@ -60,7 +60,11 @@ class SpectralSpace:
         """Values at the points of a grid of any shape, coarse or fine: no mode is dropped or filtered."""
         strides = [-(-m // n) for m, n in zip(self.modes, shape)]
         fine = self.transform.inverse(c, [s * n for s, n in zip(strides, shape)], self.modes)
-        return fine[(..., *(slice(None, None, s) for s in strides))]
+        for i, s in enumerate(strides):
+            if s > 1:
+                dim = i - len(strides)
+                fine = fine.index_select(dim, torch.arange(0, fine.shape[dim], s, device=fine.device))
+        return fine
 
     def derivative(self, c: Tensor, axis: int, order: int = 1) -> Tensor:
         """Coefficients of the order-th derivative along an axis."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cmath
 import math
 from collections.abc import Callable, Iterator, Sequence
 
@@ -52,7 +53,7 @@ def phi_dense(a: Tensor, points: int = 16) -> tuple[Tensor, Tensor, Tensor, Tens
         angle = math.pi * (j + 0.5) / points
         z = complex(4 * math.cos(angle), 4 * math.sin(angle))
         resolvent = z * torch.linalg.inv(z * eye - a64)
-        value = torch.exp(torch.tensor(z, dtype=torch.complex128)).item()
+        value = cmath.exp(z)
         for k in range(4):
             if k > 0:
                 value = (value - 1.0 / math.factorial(k - 1)) / z
@@ -110,8 +111,10 @@ class ETDRK4:
 
 def integrate(linear: Tensor, nonlinear: Callable[[Tensor], Tensor], u: Tensor, t0: float,
               times: Sequence[float], max_step: float, *, dense: bool = False) -> Iterator[Tensor]:
-    """The states at increasing ``times`` after ``t0``, by ETDRK4; steps between two times are equal and at
-    most ``max_step``."""
+    """The states at increasing ``times`` after ``t0``, by ETDRK4.
+
+    Steps between two times are equal and at most ``max_step``.
+    """
     steppers: dict[tuple[int, float], ETDRK4] = {}
     before = t0
     for t in times:

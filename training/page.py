@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from rich import box
+from rich.console import Console
 from rich.table import Table
 
 from ..data.files import write_text
@@ -37,6 +39,12 @@ def cells(entry: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def console() -> Console:
+    """Standard output; a pipe or a log gets lines wide enough for the table."""
+    shown = Console(highlight=False, soft_wrap=True)
+    return shown if shown.is_terminal else Console(highlight=False, soft_wrap=True, width=150)
+
+
 def _short(value: float | None) -> str:
     if value is None:
         return "-"
@@ -47,8 +55,9 @@ def _short(value: float | None) -> str:
 
 def table(summary: Sequence[Mapping[str, Any]], split: str = "test") -> Table:
     """The rows of one split for the terminal; * marks the Pareto front."""
-    shown = Table(title=f"relative L2 error on the {split} split (* Pareto front of error and fit time; "
-                        "data: training + validation samples; predict: per sample)", title_justify="left")
+    shown = Table(title=f"relative L2 error, {split} split", title_justify="left", box=box.SIMPLE_HEAD,
+                  caption="* Pareto front of error and fit time; data: training + validation samples; predict: per "
+                          "sample", caption_justify="left")
     for key, title in COLUMNS:
         shown.add_column(title, justify="left" if key == "surrogate" else "right", no_wrap=True)
     for entry in summary:

@@ -64,39 +64,44 @@ def _save(figure: Figure, path: Path) -> Path:
 
 
 def error_against_cost(test: Sequence[Mapping[str, Any]], color: Mapping[str, Any]) -> Figure:
-    figure, ax = plt.subplots(figsize=(7, 4.6))
+    figure, ax = plt.subplots(figsize=(8.6, 4.6))
     for e in test:
         x, y = max(e["fit_cpu_seconds"] or 0.0, 1e-3), e["rel_l2"]
         ax.plot([x, x], [y["median"], y["max"]], color=color[e["surrogate"]], lw=1, alpha=0.6)
-        ax.plot(x, y["mean"], "o", ms=8, color=color[e["surrogate"]])
-        ax.annotate(e["surrogate"], (x, y["mean"]), xytext=(7, 4), textcoords="offset points", fontsize=9)
+        ax.plot(x, y["mean"], "o", ms=8, color=color[e["surrogate"]], label=e["surrogate"])
     front = sorted((max(e["fit_cpu_seconds"] or 0.0, 1e-3), e["rel_l2"]["mean"]) for e in test if e["pareto"])
     if len(front) > 1:
-        ax.step(*zip(*front), where="post", color="0.5", lw=1, ls="--", zorder=0)
+        ax.step(*zip(*front), where="post", color="0.5", lw=1, ls="--", zorder=0, label="Pareto front")
     ax.set(xscale="log", yscale="log", xlabel="fit, CPU-seconds", ylabel="relative L2 error (test)")
-    ax.margins(x=0.15)
+    ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     ax.grid(True, which="both", alpha=0.2)
     return figure
 
 
 def error_against_width(test: Sequence[Mapping[str, Any]], width: Mapping[str, Any], color: Mapping[str, Any]) -> Figure:
-    figure, ax = plt.subplots(figsize=(7, 4.6))
+    figure, ax = plt.subplots(figsize=(8.6, 4.6))
     floor = 1e-8
     for key, style, label in (("error", "-", "best linear space, these samples"), ("worst", ":", "its worst sample"),
                               ("unseen", "--", "unseen (test) samples on it")):
         values = [max(v, floor) for v in width[key] if v is not None]
         if values:
             ax.plot(range(len(values)), values, style, color="k", lw=1.4, label=label)
-    edge = len(width["error"]) - 1
+    edge = max(len(width["error"]) - 1, 1)
+    if width["states"] is not None:
+        for key, style, label in (("error", "-", "the same for single states"), ("unseen", "--", "unseen states on it")):
+            values = [max(v, floor) for v in width["states"][key] if v is not None]
+            if values:
+                ax.plot(range(len(values)), values, style, color="0.6", lw=1.4, label=label)
+        edge = max(edge, len(width["states"]["error"]) - 1)
     for e in test:
         ranked = e["rank"] is not None
-        x = min(e["rank"], edge) if ranked else edge
-        ax.plot(x, e["rel_l2"]["mean"], "o" if ranked else ">", ms=8, color=color[e["surrogate"]])
-        ax.annotate(e["surrogate"], (x, e["rel_l2"]["mean"]), xytext=(-7 if x > edge / 2 else 7, 5), fontsize=9,
-                    textcoords="offset points", ha="right" if x > edge / 2 else "left")
+        x = min(e["rank"], edge) if ranked else 1.25 * edge
+        ax.plot(x, e["rel_l2"]["mean"], "o" if ranked else ">", ms=8, color=color[e["surrogate"]], clip_on=False,
+                ls="none", label=e["surrogate"] + (" (of states)" if e["rank_of"] == "states" else "" if ranked else " (no rank)"))
     ax.set(yscale="log", xlabel="dimension n of the linear space", ylabel="relative error")
     ax.set_xscale("symlog", linthresh=10)
-    ax.legend(fontsize=8)
+    ax.set_xlim(-0.5, 1.4 * edge)
+    ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     ax.grid(True, which="both", alpha=0.2)
     return figure
 

@@ -83,6 +83,7 @@ def summarize(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             if cost in ("parameters", "rank") and known:
                 entry[cost] = round(entry[cost])
         entry["predict_ms_per_sample"] = 1e3 * entry["predict_seconds"] / max(members[0]["test_samples"], 1)
+        entry["rank_of"] = members[0].get("selected", {}).get("rank_of", "samples")
         entry["train_samples"] = members[0].get("train_samples")
         entry["val_samples"] = members[0].get("val_samples")
         entry["notes"] = list(dict.fromkeys(n for m in members for n in m.get("notes", [])))
@@ -150,6 +151,8 @@ def _on_linearity(rows: Mapping[str, Mapping[str, Any]], best: float) -> list[st
     if e < 1e-4:
         return [f"The map from input to solution is linear: the linear row has an error of {_percent(e)}, and no "
                 "nonlinear surrogate is needed."]
+    if not set(rows) - {"linear", "mean", "persistence"}:
+        return []
     if e <= 1.2 * best:
         return [f"A linear map does as well as anything here ({_percent(e)}): the nonlinear part is not learned, or "
                 "there is none."]
@@ -158,25 +161,26 @@ def _on_linearity(rows: Mapping[str, Mapping[str, Any]], best: float) -> list[st
 
 
 def _on_width(best: Mapping[str, Any], width: Mapping[str, Any] | None, data: Mapping[str, Any]) -> list[str]:
+    """What the n-width curves say: of single states where the problem is time-dependent, else of the samples."""
     if width is None:
         return []
     error = best["rel_l2"]["mean"]
-    curve = width["unseen"] or width["error"]
-    said = []
-    enough = next((n for n, e in enumerate(curve) if e is not None and e <= error), None)
-    cap = len(curve) - 1
-    ranks = width["ranks"]
-    count = width["samples"]
-    known = ", ".join(f"{n if n is not None else f'more than {count}'} for {level}" for level, n in ranks.items())
-    said.append(f"The solutions need {known} linear modes (relative mean-square error).")
+    curve = width["states"] or width
+    what = "states" if curve["snapshots"] == "states" else "solutions"
+    ranks, count = curve["ranks"], curve["samples"]
+    known = [f"{n if n is not None else f'more than {len(curve['error']) - 1}'} for {level}" for level, n in ranks.items()]
+    said = [f"Linear modes that the training {what} need, by relative mean-square error: {_list(known)}."]
+    floor = curve["unseen"] or curve["error"]
+    enough = next((n for n, e in enumerate(floor) if e is not None and e <= error), None)
+    cap = len(floor) - 1
     if enough is None:
         said.append(f"No linear reduction built from these samples can reach {best['surrogate']}: the best linear space "
-                    f"of dimension {cap} leaves {_percent(curve[cap])} of unseen solutions.")
+                    f"of dimension {cap} leaves {_percent(floor[cap])} of unseen {what}.")
     elif enough <= max(20, 0.05 * count):
-        said.append(f"A linear reduction would do: {enough} modes already hold unseen solutions to the best row's error, "
-                    "so a reduced basis with a good coefficient model can compete.")
+        said.append(f"A linear reduction would do: {enough} modes already hold unseen {what} to the best row's error, "
+                    "so a reduced basis with a good model of its coefficients can compete.")
     else:
-        said.append(f"A linear reduction needs {enough} modes to hold unseen solutions to the best row's error: the "
+        said.append(f"A linear reduction needs {enough} modes to hold unseen {what} to the best row's error: the "
                     "n-width decays slowly, and reduced bases will be large.")
     return said
 

@@ -1,8 +1,9 @@
 """Model order reduction: POD, non-intrusive regression, Galerkin reduced bases."""
 
 from .encoding import InputEncoder
+from .galerkin import ReducedBasis
 from .pod import POD
 from .regression import Mean, PODRegression
 from .regressors import RBF, Ridge
 
-__all__ = ["POD", "RBF", "InputEncoder", "Mean", "PODRegression", "Ridge"]
+__all__ = ["POD", "RBF", "InputEncoder", "Mean", "PODRegression", "ReducedBasis", "Ridge"]

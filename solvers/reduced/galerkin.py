@@ -13,13 +13,12 @@ from ...backends import Grid, Mesh, grid_from_dict
 from ...backends.resample import resample
 from ...build import build
 from ...data import Dataset, FitLog, Prediction, Surrogate
-from ...data.dataset import INPUTS
 from ...data.metrics import relative_l2
 from ...data.native import blocks_of
 from ...errors import NWidthError
 from ..elliptic import EllipticProblem
 from ..evolution import EvolutionProblem
-from ..problem import Problem
+from ..problem import Problem, lead
 from .pod import POD
 from .projection import ReducedElliptic, ReducedEvolution
 
@@ -31,10 +30,10 @@ class ReducedBasis(Surrogate):
     """u ~ sum_k c_k V_k with V the POD modes of the training solutions and c from the Galerkin projection of
     the PDE.
 
-    Steady problems: (V^T A(a) V) c = V^T f for each sample. Time-dependent problems: c' = V^T (L V c + N(V
-    c)) from the projection of u0, by ETDRK4. Modes, projections and errors use one inner product, that of the
-    grid's norm weights. For the snapshots of a time-dependent problem the initial states count too. Benner et
-    al. (2015), A survey of projection-based model reduction methods, SIAM Review 57, sections 2 and 3.
+    Steady problems: (V^T A(a) V) c = V^T f for each sample. Time-dependent problems:
+    c' = V^T (L V c + N(V c)) from the projection of u0, by ETDRK4. Modes, projections and errors use one inner
+    product, that of the grid's norm weights. The initial states count among the snapshots. Benner et al. (2015),
+    A survey of projection-based model reduction methods, SIAM Review 57, sections 2 and 3.
 
     Parameters
     ----------
@@ -60,6 +59,8 @@ class ReducedBasis(Surrogate):
     True
     """
 
+    uses_seed = False
+
     def __init__(self, *, rank: int | None = None, rtol: float | None = None, problem: Problem | None = None,
                  step_ratio: float = 4.0):
         self.rank, self.rtol, self.problem, self.step_ratio = rank, rtol, problem, step_ratio
@@ -73,7 +74,8 @@ class ReducedBasis(Surrogate):
         """POD of the training solutions and, where no rule is given, the rank that does best on ``val``.
 
         Raises NWidthError where no problem is known, its inputs are missing, or ``rank`` exceeds that of the
-        data. """
+        data.
+        """
         self.check(train)
         self._problem = self._find_problem(train)
         self._problem.need(train)
@@ -94,6 +96,7 @@ class ReducedBasis(Surrogate):
         self._reduce(pod.basis[:rank])
         total = pod.s.square().sum()
         log.rank, log.selected["rank"] = rank, rank
+        log.selected["rank_of"] = "states" if train.time_dependent else "samples"
         floor = float((pod.s[rank:].square().sum() / total).sqrt())
         log.selected["train_floor"] = floor
         log.notes.append(f"{rank} POD modes leave {floor:.1e} of the training solutions")
@@ -112,13 +115,13 @@ class ReducedBasis(Surrogate):
                               fix="give the times at which the solution is wanted")
         parts = []
         for block in blocks_of(inputs, BLOCK):
-            lead: Tensor = next(v for k in INPUTS if (v := getattr(block, k)) is not None)
-            if self._basis.device != lead.device:  # type: ignore[union-attr]
-                self._reduce(self._basis.to(lead.device))  # type: ignore[union-attr]
+            given = lead(block)
+            if self._basis.device != given.device:  # type: ignore[union-attr]
+                self._reduce(self._basis.to(given.device))  # type: ignore[union-attr]
                 model = self.fitted(self._model)
             basis = resample(self._basis, self._grid, inputs.grid)  # type: ignore[arg-type]
             c = model.solve(block, basis)
-            parts.append(torch.tensordot(c, basis, dims=1).to(lead.dtype))
+            parts.append(torch.tensordot(c, basis, dims=1).to(given.dtype))
         return Prediction(torch.cat(parts))
 
     def state_dict(self) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -10,7 +12,6 @@ from ...data import Dataset
 from ...errors import NWidthError
 from ..elliptic import EllipticProblem
 from ..evolution import EvolutionProblem
-from ..spectral import SpectralSpace
 from ..stepping import integrate
 
 CHUNK = 2**22  # entries of the largest temporary matrix
@@ -21,7 +22,8 @@ class ReducedElliptic:
 
     With A = G^T diag(theta(a)) G the entries are sum_f theta_f (G V)_fj (G V)_fk: one matrix product of theta
     (N, faces) with the products of columns of G V (faces, r (r + 1) / 2) assembles all of them. Grids must
-    have equal weights, which then cancel. """
+    have equal weights, which then cancel.
+    """
 
     def __init__(self, problem: EllipticProblem):
         self.problem = problem
@@ -51,19 +53,21 @@ class ReducedElliptic:
 
 
 class ReducedEvolution:
-    """c' = M^(-1) (sum_q theta_q(mu) V^T A_q V c + V^T N(V c)), c(t0) = M^(-1) V^T u0, with M = V^T V.
+    """c' = M^(-1) (sum_q theta_q(mu) V^T A_q V c + V^T N(V c)), c(t0) = M^(-1) V^T u0, M = V^T V.
 
     Modes are read as their trigonometric interpolants of degree n/2 on n points, and all products are exact
-    integrals over the domain: no aliasing. M is the identity but for modes at the Nyquist frequency. A
+    integrals over the domain: no aliasing. V^T stands for the mean over the
+    domain of products with the modes; M differs from a multiple of the identity at the Nyquist frequency only. A
     quadratic N is reduced once to a constant, a linear part and r (r + 1) / 2 products of modes, where these
-    are cheaper to apply than an evaluation on the points; any other N is evaluated on the points. """
+    are cheaper to apply than an evaluation on the points; any other N is evaluated on the points.
+    """
 
     def __init__(self, problem: EvolutionProblem, basis: Tensor, grid: Grid, step_ratio: float = 1.0):
         self.problem, self.step_ratio = problem, step_ratio
-        grid, basis = problem.on_period(grid, basis)
-        shape = [(problem.factors + 1) * (n // 2) + 1 for n in grid.shape]
-        self.space = SpectralSpace(grid, shape, factors=problem.factors, dtype=basis.dtype,
-                                   device=basis.device)
+        cut = problem.on_period(Dataset(grid, u0=basis))
+        grid, basis = cut.grid, cut.u0  # type: ignore[assignment]
+        points = [(problem.factors + 1) * (n // 2) + 1 for n in grid.shape]
+        self.space = problem.space(grid, points, basis)
         self.modes = self.space.coefficients(basis)
         self.points = self.space.values(self.modes).flatten(1)
         gram = self.points @ self.points.T
@@ -90,27 +94,24 @@ class ReducedEvolution:
         cross = sums - constant - alone[j] - alone[k]
         return constant, linear, torch.where((j == k)[:, None], cross / 2, cross)
 
-    def _nonlinear(self, c: Tensor, mu: Tensor | None = None) -> Tensor:
-        return self._reduce(self.problem.nonlinear(c, self.space, mu))
+    def _nonlinear(self, c: Tensor, inputs: Dataset | None = None) -> Tensor:
+        return self._reduce(self.problem.nonlinear(c, self.space, inputs))
 
     def solve(self, inputs: Dataset, basis: Tensor) -> Tensor:
         """Coefficients c (N, T, r) at ``inputs.t``."""
-        assert inputs.t is not None
-        grid, u0 = self.problem.on_period(inputs.grid, inputs.u0)  # type: ignore[arg-type]
-        all_mu = None if inputs.mu is None else inputs.mu.to(device=u0.device, dtype=self.points.dtype)
-        start = self._reduce(self.space.coefficients(u0.to(self.points.dtype)))
-        t = inputs.t.tolist()
+        inputs = self.problem.on_period(inputs)
+        t: list[float] = inputs.t.tolist()  # type: ignore[union-attr]
+        steps: dict[float, list[int]] = {}
+        for rows, _, step in self.problem.groups(inputs, t[0] - inputs.t0):
+            steps.setdefault(step, []).extend(rows)
+        inputs = inputs.to(dtype=self.points.dtype)
+        start = self._reduce(self.space.coefficients(inputs.u0))  # type: ignore[arg-type]
         out = start.new_empty(len(start), len(t), start.shape[1])
-        steps: dict[float, list[Tensor]] = {}
-        for rows, _, step in self.problem.groups(u0, all_mu, grid, t[0] - inputs.t0):
-            steps.setdefault(step, []).append(rows)
-        for step, members in steps.items():
-            rows = torch.cat(members)
-            mu = None if all_mu is None else all_mu[rows]
-            theta = self.problem.theta(mu, start)
-            linear = torch.tensordot(theta, self.linear, dims=1)
-            linear = linear[0] if len(theta) == 1 else linear
-            states = integrate(linear, lambda c, m=mu: self._tendency(c, m), start[rows], inputs.t0, t,
+        for step, rows in steps.items():
+            batch = inputs[rows]
+            linear = torch.tensordot(self.problem.theta(batch), self.linear, dims=1)
+            linear = linear[0] if len(linear) == 1 else linear
+            states = integrate(linear, partial(self._tendency, inputs=batch), start[rows], inputs.t0, t,
                                step * self.step_ratio, dense=True)
             for i, c in enumerate(states):
                 out[rows, i] = c
@@ -119,8 +120,8 @@ class ReducedEvolution:
                               expected="a stable reduced model", fix="lower step_ratio or change rank")
         return out
 
-    def _tendency(self, c: Tensor, mu: Tensor | None) -> Tensor:
+    def _tendency(self, c: Tensor, inputs: Dataset) -> Tensor:
         if self.polynomial is not None:
             constant, linear, quadratic = self.polynomial
             return constant + c @ linear + (c[:, self.pairs[0]] * c[:, self.pairs[1]]) @ quadratic
-        return self._nonlinear(torch.tensordot(c.to(self.modes.dtype), self.modes, dims=1), mu)
+        return self._nonlinear(torch.tensordot(c.to(self.modes.dtype), self.modes, dims=1), inputs)

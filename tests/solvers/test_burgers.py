@@ -1,6 +1,5 @@
 import math
 import os
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -47,12 +46,12 @@ def test_cole_hopf(nu):
 def test_fourth_order_in_time_and_spectral_in_space():
     exact = cole_hopf(np.arange(32) / 32, 0.5, 0.02)
     problem = Burgers(nu=0.02)
-    u0 = start(problem, 32).u0
+    inputs = start(problem, 32)
 
     def error(points, steps):
         space = SpectralSpace(problem.grid(32), (points,))
-        c = next(integrate(problem.linear(space, None, u0), lambda c: problem.nonlinear(c, space, None),
-                           space.coefficients(u0), 0.0, [0.5], 0.5 / steps))
+        c = next(integrate(problem.linear(space, inputs), lambda c: problem.nonlinear(c, space, inputs),
+                           space.coefficients(inputs.u0), 0.0, [0.5], 0.5 / steps))
         return relative(space.at(c, (32,))[0, 0], exact)
 
     errors = [error(256, n) for n in (32, 64, 128)]
@@ -100,7 +99,7 @@ def test_tendency_is_the_right_hand_side():
     x = 2 * torch.pi * grid.coordinates()[0]
     u = torch.sin(x)[None, None]
     wanted = -0.05 * (2 * torch.pi) ** 2 * torch.sin(x) - 2 * torch.pi * torch.sin(x) * torch.cos(x)
-    assert torch.allclose(problem.tendency(u, None, grid)[0, 0], wanted, atol=1e-12)
+    assert torch.allclose(problem.tendency(u, Dataset(grid, u0=u))[0, 0], wanted, atol=1e-12)
 
 
 def test_config_makes_the_problem_again():
@@ -128,8 +127,9 @@ def test_zero_constant_and_closed_grids():
     (lambda: Burgers().solve(Dataset(Grid.make((8,), "cell"), u0=torch.ones(1, 1, 8))), "periodic axes"),
     (lambda: Burgers().solve(Dataset(Grid.make((8,)), a=torch.ones(1, 1, 8))), "inputs u0"),
     (lambda: Burgers(nu=[0.1, 1.0]).solve(start(Burgers(), 8)), "mu"),
+    (lambda: Burgers(nu=1e9).solve(Dataset(Grid.make((8,)), u0=1e8 * start(Burgers(), 8).u0)), "million"),
     (lambda: Burgers(nu=1e-7).solve(start(Burgers(), 8)), "raise the viscosity"),
-    (lambda: Burgers().solve(replace(start(Burgers(), 8), u0=torch.full((1, 1, 8), torch.nan))), "finite u0"),
+    (lambda: Burgers().solve(Dataset(Grid.make((8,)), u0=torch.full((1, 1, 8), torch.nan))), "finite inputs"),
 ])
 def test_bad_input(bad, match):
     with pytest.raises(NWidthError, match=match):

@@ -52,9 +52,9 @@ def test_full_rank_equals_full_order_for_a_time_dependent_problem(quadratic):
     u0 = torch.sin(x) + 0.3 * torch.cos(2 * x)
     c = model.solve(Dataset(grid, u0=u0[None, None], t=t), modes)
     space = SpectralSpace(grid, (3 * (n // 2) + 1,))
-    like = u0[None, None]
-    states = integrate(problem.linear(space, None, like), lambda v: problem.nonlinear(v, space, None),
-                       space.coefficients(like), 0.0, t.tolist(), 1e-3)
+    inputs = Dataset(grid, u0=u0[None, None])
+    states = integrate(problem.linear(space, inputs), lambda v: problem.nonlinear(v, space, inputs),
+                       space.coefficients(inputs.u0), 0.0, t.tolist(), 1e-3)
     for i, state in enumerate(states):
         assert torch.allclose(c[:, i] @ modes[:, 0], space.at(state, (n,))[:, 0], atol=1e-6)
 
