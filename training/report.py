@@ -168,7 +168,8 @@ def _on_width(best: Mapping[str, Any], width: Mapping[str, Any] | None, data: Ma
     curve = width["states"] or width
     what = "states" if curve["snapshots"] == "states" else "solutions"
     ranks, count = curve["ranks"], curve["samples"]
-    known = [f"{n if n is not None else f'more than {len(curve['error']) - 1}'} for {level}" for level, n in ranks.items()]
+    most = f"more than {len(curve['error']) - 1}"
+    known = [f"{most if n is None else n} for {level}" for level, n in ranks.items()]
     said = [f"Linear modes that the training {what} need, by relative mean-square error: {_list(known)}."]
     floor = curve["unseen"] or curve["error"]
     enough = next((n for n, e in enumerate(floor) if e is not None and e <= error), None)
