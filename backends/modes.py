@@ -115,9 +115,7 @@ class ModeLayout:
     def values(self, call: str, u: Tensor) -> Tensor:
         """Point values in the dtype of computation."""
         if u.ndim < self.ndim:
-            raise NWidthError(
-                call, got=f"a tensor of shape {tuple(u.shape)}", expected=f"{self.ndim} space axes"
-            )
+            raise NWidthError(call, got=f"a tensor of shape {tuple(u.shape)}", expected=f"{self.ndim} space axes")
         if u.is_complex() and self.real:
             raise NWidthError(call, got=f"{u.dtype} values", expected="real values", fix="use real=False")
         if not u.is_complex() and u.dtype not in (torch.float32, torch.float64):

@@ -75,9 +75,7 @@ def axis_operator(basis: Basis, u: Tensor, axis: int, n: int, order: int) -> Ten
     A matrix for short axes and for derivatives of cosine, sine and Chebyshev series, an FFT for long ones.
     """
     if isinstance(basis, ExtendedFourierBasis):
-        raise NWidthError(
-            basis.name, got="resize or derivative", expected="a basis that interpolates its points"
-        )
+        raise NWidthError(basis.name, got="resize or derivative", expected="a basis that interpolates its points")
     if isinstance(basis, FourierBasis):
         basis = replace(basis, half=True)
     old = operator.index(u.shape[axis])

@@ -14,9 +14,7 @@ from .grid import Axis
 KINDS = {k.__name__: k for k in (FourierBasis, ExtendedFourierBasis, CosineBasis, SineBasis, ChebyshevBasis)}
 
 
-def table(
-    basis: Basis, what: str, n: int, m: int, order: int, dtype: torch.dtype, device: torch.device
-) -> Tensor:
+def table(basis: Basis, what: str, n: int, m: int, order: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """One matrix of the basis for n points and m modes.
 
     ``analysis`` and ``synthesis`` are those of the basis, for a half Fourier axis as one real product with
@@ -30,9 +28,7 @@ def table(
     return _memo(basis, what, n, m, order, dtype, device)
 
 
-def _build(
-    basis: Basis, what: str, n: int, m: int, order: int, dtype: torch.dtype, device: torch.device
-) -> Tensor:
+def _build(basis: Basis, what: str, n: int, m: int, order: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     with torch.inference_mode(False), torch.no_grad(), torch.device("cpu"):
         if what == "points":
             values = basis.points(n)
@@ -61,9 +57,7 @@ def _interleaved(matrix: Tensor, what: str) -> Tensor:
 
 
 @torch.library.custom_op("nwidth::table", mutates_args=())
-def _opaque_table(
-    key: str, what: str, n: int, m: int, order: int, dtype: torch.dtype, device: torch.device
-) -> Tensor:
+def _opaque_table(key: str, what: str, n: int, m: int, order: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     return _memo(_decode(key), what, n, m, order, dtype, device).clone()
 
 

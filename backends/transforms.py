@@ -160,9 +160,7 @@ class Transform(ModeLayout):
         components, J. Atmos. Sci. 28 (1971).
         """
         if any(isinstance(b, SineBasis) for b in self.bases):
-            raise NWidthError(
-                "Transform.product", got="a sine axis", expected="bases that contain their products"
-            )
+            raise NWidthError("Transform.product", got="a sine axis", expected="bases that contain their products")
         shape = u.shape[-self.ndim :]
         fine = tuple((3 * n + 1) // 2 for n in shape)
         return self.resize(self.resize(u, fine) * self.resize(v, fine), shape)
@@ -202,9 +200,7 @@ class Transform(ModeLayout):
         if method in ("pruned", "full"):
             for b in self.bases:
                 if not b.fast:
-                    raise NWidthError(
-                        f"Transform on {b.name}", got=f"method={method!r}", expected="auto or matmul"
-                    )
+                    raise NWidthError(f"Transform on {b.name}", got=f"method={method!r}", expected="auto or matmul")
         if method == "auto":
             return [prefer_matmul(b, n, m) for b, n, m in zip(self.bases, shape, modes)]
         return [method == "matmul"] * self.ndim

@@ -33,9 +33,7 @@ def seconds(basis: FourierBasis, x: torch.Tensor, axis: int, m: int, matmul: boo
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default="32,64,128,256,512,1024")
     parser.add_argument("--megavalues", type=float, default=2)
     args = parser.parse_args()

@@ -77,9 +77,7 @@ def case(n: int, m: int, batch: int, channels: int, method: str, repeats: int) -
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--grids", default="64,128,256")
     parser.add_argument("--modes", default="12,16,32")
     parser.add_argument("--channels", type=int, default=32)

@@ -81,11 +81,11 @@ def collect(runs: str | Sequence[str]) -> tuple[list, dict[str, Any], list]:
         root = Path(place)
         if not root.is_dir():
             raise NWidthError("compare", got=f"runs={place!r}, which is not a folder", expected="folders of runs")
-        reports = [root / "report.json"] if (root / "report.json").is_file() else sorted(root.rglob("report.json"))
-        if not reports:
+        files = [root / "report.json"] if (root / "report.json").is_file() else sorted(root.rglob("report.json"))
+        if not files:
             raise NWidthError("compare", got=f"{place} without a report.json", expected="finished runs",
                               fix="check that the runs ended well")
-        found += reports
+        found += files
     reports = [load_report(path) for path in found]
     data = reports[0]["data"]
     for path, report in zip(found, reports):

@@ -12,7 +12,6 @@ from typing import Any
 import h5py
 import torch
 from rich.progress import track
-
 from torch import Tensor
 
 from ..data import Dataset, save_dataset

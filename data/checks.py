@@ -77,7 +77,8 @@ def _field(data: Dataset, name: str, value: Array) -> tuple[dict[str, Any], list
 
 def _repeats(data: Dataset, digests: dict[str, list[bytes]]) -> list[str]:
     """Samples whose inputs (or, without inputs, solutions) are equal to the last bit, within and across splits."""
-    inputs = [k for k in ("a", "u0", "mu") if k in digests] or ["u"]
+    inputs: list[str] = [k for k in ("a", "u0", "mu") if k in digests]
+    inputs = inputs or ["u"]
     keys = [b"".join(parts) for parts in zip(*(digests[k] for k in inputs))]
     first: dict[bytes, int] = {}
     pairs = []

@@ -135,7 +135,7 @@ class Dataset:
         if index.numel() and (int(index.min()) < 0 or int(index.max()) >= len(self)):
             raise NWidthError(f"Dataset {self.source}", got=f"samples up to {int(index.max())}",
                               expected=f"indices from 0 to {len(self) - 1}", fix="check the split")
-        picked = {k: rows(getattr(self, k), index) for k in ("u", *INPUTS)}
+        picked: dict[str, Any] = {k: rows(getattr(self, k), index) for k in ("u", *INPUTS)}
         return replace(self, **picked, splits={})
 
     def inputs(self) -> Dataset:

@@ -113,7 +113,7 @@ def load_state(path: str | Path, device: torch.device | str = "cpu") -> dict[str
     try:
         with safe_open(path, framework="pt", device=str(device)) as f:
             tree = json.loads((f.metadata() or {})["nwidth"])
-            tensors = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118  a safetensors handle is not a dict
+            tensors = {k: f.get_tensor(k) for k in f.keys()}
     except (SafetensorError, KeyError, ValueError, OSError) as e:
         raise NWidthError(f"load {path}", got=f"content that nwidth did not write ({str(e)[:80]})",
                           expected="a state saved by nwidth") from None

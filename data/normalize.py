@@ -39,7 +39,9 @@ class Normalizer:
             return self
         channel = 2 if timed else 1
         space = len(x.shape) - channel - 1
-        total, squares, count = 0.0, 0.0, 0
+        total: Tensor | float = 0.0
+        squares: Tensor | float = 0.0
+        count = 0
         over = (0, 1) if timed else (0,)
         for start in range(0, len(x), block):
             piece = x[start : start + block].double()

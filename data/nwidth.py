@@ -79,8 +79,10 @@ def n_width(data: Dataset, unseen: Dataset | None = None, *, initial: bool = Fal
     if not data.time_dependent:
         return _curve(x.flatten(1), None if others is None else others.flatten(1), "samples")
     every = x if first is None else torch.cat([first[:, None], x], 1)
-    states = _curve(*(None if v is None else _thin(v.flatten(0, 1).flatten(1), max_samples) for v in (every, others)),
-                    "states")  # type: ignore[arg-type]
+    single, single_others = (None if v is None else _thin(v.flatten(0, 1).flatten(1), max_samples)
+                             for v in (every, others))
+    assert single is not None
+    states = _curve(single, single_others, "states")
     if len(u) == 1:
         return states
     whole = _curve(every.flatten(1), others.flatten(1) if others is not None and first is None else None, "samples")

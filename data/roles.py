@@ -62,7 +62,7 @@ def assemble(store: Store, roles: Roles, *, format: str, attributes: Mapping[str
     t = None
     if roles.keys("t"):
         t = store.values(roles.keys("t")[0]).double().flatten()
-    found: dict[str, Array] = {}
+    found: dict[str, Any] = {}
     space_letters = ""
     t0 = 0.0
     for role in ("u", "a", "u0"):

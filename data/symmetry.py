@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,8 +24,8 @@ class Symmetry:
     def __call__(self, data: Dataset) -> Dataset:
         """The mapped samples, loaded."""
         loaded = data.load()
-        return replace(loaded, splits={}, **{k: self.move(v) for k in ("u", "a", "u0")
-                                             if (v := getattr(loaded, k)) is not None})
+        moved: dict[str, Any] = {k: self.move(v) for k in ("u", "a", "u0") if (v := getattr(loaded, k)) is not None}
+        return replace(loaded, splits={}, **moved)
 
 
 def candidates(data: Dataset) -> list[Symmetry]:
@@ -44,16 +46,27 @@ def candidates(data: Dataset) -> list[Symmetry]:
     for i in range(d):
         for j in range(i + 1, d):
             if replace(axes[i], name="x") == replace(axes[j], name="x"):
-                found.append(Symmetry(f"exchange {axes[i].name} and {axes[j].name}",
-                                      lambda u, i=i, j=j: u.transpose(i - d, j - d).contiguous()))
+                exchange = partial(_exchange, i=i - d, j=j - d)
+                found.append(Symmetry(f"exchange {axes[i].name} and {axes[j].name}", exchange))
     for i, axis in enumerate(axes):
         x = axis.coordinates()
         if axis.kind == "periodic":
-            found.append(Symmetry(f"reflect {axis.name}", lambda u, i=i: torch.roll(u.flip(i - d), 1, i - d)))
-            found.append(Symmetry(f"reflect {axis.name} and change sign",
-                                  lambda u, i=i: -torch.roll(u.flip(i - d), 1, i - d)))
+            found.append(Symmetry(f"reflect {axis.name}", partial(_reflect, dim=i - d, shift=1)))
+            flipped = partial(_reflect, dim=i - d, shift=1, sign=-1.0)
+            found.append(Symmetry(f"reflect {axis.name} and change sign", flipped))
             if axis.n % 2 == 0:
-                found.append(Symmetry(f"shift {axis.name} by half", lambda u, i=i, n=axis.n: torch.roll(u, n // 2, i - d)))
+                half = partial(torch.roll, shifts=axis.n // 2, dims=i - d)
+                found.append(Symmetry(f"shift {axis.name} by half", half))
         elif torch.allclose(x + x.flip(0), (x[0] + x[-1]).expand_as(x), atol=1e-9 * axis.length):
-            found.append(Symmetry(f"reflect {axis.name}", lambda u, i=i: u.flip(i - d)))
+            found.append(Symmetry(f"reflect {axis.name}", partial(_reflect, dim=i - d)))
     return found
+
+
+def _exchange(u: Tensor, i: int, j: int) -> Tensor:
+    return u.transpose(i, j).contiguous()
+
+
+def _reflect(u: Tensor, dim: int, shift: int = 0, sign: float = 1.0) -> Tensor:
+    """u(-x); on a periodic axis the point 0 stays in place (``shift`` 1)."""
+    u = u.flip(dim)
+    return sign * (torch.roll(u, shift, dim) if shift else u)

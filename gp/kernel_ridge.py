@@ -83,7 +83,7 @@ class KernelRidge:
                             error = alpha / (Q.square() @ shifted)[:, None]
                             record["loo_rel_l2"] = float(error.norm() / y.norm())
                         history.append(record)
-        self.chosen = min(history, key=lambda h: h.get("val_rel_l2", h.get("loo_rel_l2")))
+        self.chosen = min(history, key=lambda h: h["val_rel_l2" if "val_rel_l2" in h else "loo_rel_l2"])
         self.refit(x, y)
         return history
 

@@ -95,9 +95,11 @@ class GPRegressor:
         self.y_scale = torch.where(std > 0, std, torch.ones_like(std))
 
     def _x(self, x: Tensor) -> Tensor:
+        assert self.x_scale is not None
         return x / self.x_scale
 
     def _y(self, y: Tensor) -> Tensor:
+        assert self.y_shift is not None and self.y_scale is not None
         return ((y - self.y_shift) / self.y_scale).mT.contiguous()
 
     def _model(self, x: Tensor, y: Tensor) -> _Model:
@@ -132,7 +134,7 @@ class GPRegressor:
         return loss
 
     def predict(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        assert self.x is not None and self.y is not None and self.y_scale is not None
+        assert self.x is not None and self.y_scale is not None and self.y_shift is not None
         with torch.no_grad():
             model, factor, dual = self._condition()
             outputs = len(self.y_scale)

@@ -98,9 +98,7 @@ def _checked_options(model: str, build: type, options: dict[str, Any]) -> dict[s
     accepted = [name for name in inspect.signature(vars(build)["__init__"]).parameters if name not in ours]
     unknown = sorted(set(options) - set(accepted))
     if unknown:
-        raise NWidthError(
-            f"NeuralopModel {model}", got=f"options {unknown}", expected="among " + ", ".join(accepted)
-        )
+        raise NWidthError(f"NeuralopModel {model}", got=f"options {unknown}", expected="among " + ", ".join(accepted))
     if isinstance(options.get("non_linearity"), str):
         options["non_linearity"] = activation(options["non_linearity"])
     return options

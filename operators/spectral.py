@@ -62,9 +62,7 @@ class SpectralConv(nn.Module):
                 expected=f"{self.transform.ndim} numbers >= 1, one per axis",
             )
         if bias and any(isinstance(b, SineBasis) for b in self.transform.bases):
-            raise NWidthError(
-                "SpectralConv", got="bias on a sine axis", expected="bias=False: u = 0 at the ends"
-            )
+            raise NWidthError("SpectralConv", got="bias on a sine axis", expected="bias=False: u = 0 at the ends")
         std = math.sqrt(2 / (in_channels + out_channels)) if init_std is None else init_std
         pair = (2,) if self.transform.complex else ()
         shape = (math.prod(self.transform.counts(self.modes)), in_channels, out_channels, *pair)

@@ -167,7 +167,7 @@ class Bar(pl.Callback):
         self.progress.start()
         self.bar = self.progress.add_task(self.title, total=self.steps, completed=trainer.global_step, state="")
 
-    def on_train_batch_end(self, trainer: pl.Trainer, module, outputs, batch, index) -> None:  # type: ignore[override]
+    def on_train_batch_end(self, trainer: pl.Trainer, module, outputs, batch, index) -> None:
         if self.progress is None:
             return
         step = trainer.global_step
@@ -175,7 +175,8 @@ class Bar(pl.Callback):
             return
         last = self.keeper.history[-1] if self.keeper.history else {}
         parts = [f"epoch {step / self.per_epoch:.0f}/{self.steps / self.per_epoch:.0f}"]
-        parts += [f"{label} {last[k]:.4f}" for k, label in (("train_loss", "train"), ("val_rel_l2", "val")) if k in last]
+        shown = {"train_loss": "train", "val_rel_l2": "val"}
+        parts += [f"{label} {last[k]:.4f}" for k, label in shown.items() if k in last]
         done: float = step
         if isinstance(module, Steps) and module.budget is not None:
             done = max(done, self.steps * min(1.0, module.seconds / module.budget))
@@ -202,7 +203,9 @@ def run_training(network: nn.Module, pairs: Pairs, task: Task, loss: nn.Module, 
     """
     batches = StepBatches(len(pairs), settings.batch_size, 1, seed, _rank(), _world())
     batches.steps = steps = settings.steps or settings.epochs * batches.per_epoch
-    loader = DataLoader(pairs, batch_sampler=batches, num_workers=settings.workers, collate_fn=whole,
+    loader: DataLoader = DataLoader(pairs, batch_sampler=batches, num_workers=settings.workers,
+                                    collate_fn=whole,  # type: ignore[arg-type]
+                                   
                         persistent_workers=settings.workers > 0)
     module = Steps(network, task, loss, optimizer, schedule, steps, settings.time_budget)
     keeper = Keeper(settings, validate, batches.per_epoch, folder)
@@ -214,7 +217,7 @@ def run_training(network: nn.Module, pairs: Pairs, task: Task, loss: nn.Module, 
     if checkpoint is not None and checkpoint.is_file():
         batches.start = int(torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"])
         resume = str(checkpoint)
-    logger = False
+    logger: TensorBoardLogger | bool = False
     if settings.tensorboard and folder is not None:
         logger = TensorBoardLogger(str(folder), name="", version="tensorboard", purge_step=batches.start or None)
     with warnings.catch_warnings():

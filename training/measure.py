@@ -77,7 +77,9 @@ def predict_and_score(surrogate: Surrogate, data: Dataset) -> tuple[dict[str, An
     wall = time.perf_counter()
     prediction = surrogate.predict(inputs)
     wall = time.perf_counter() - wall
-    found = scores(prediction.mean.cpu(), prediction.std, data.load().solution, data.grid)  # type: ignore[arg-type]
+    truth = data.load().solution
+    assert isinstance(truth, Tensor)
+    found = scores(prediction.mean.cpu(), prediction.std, truth, data.grid)
     row: dict[str, Any] = {name: summary(found[name]) for name in SINGLE if name in found}
     names = data.channels("u")
     row["rel_l2_by_channel"] = {c: float(v) for c, v in zip(names, found["rel_l2_channels"].mean(0))}
@@ -97,11 +99,11 @@ def pictures(data: Dataset, found: Mapping[str, Tensor], prediction: Prediction)
     error = found["rel_l2"]
     order = error.argsort()
     picked = {"median": int(order[(len(order) - 1) // 2]), "worst": int(order[-1])}
-    out: dict[str, Any] = {}
+    out: dict[str, Any] = {"grid": data.grid.to_dict(), "t": data.t, "channel": data.channels("u")[0]}
     for name, i in picked.items():
         sample = data[[i]].load()
         out[name] = {
-            "sample": i, "error": float(error[i]), "truth": sample.solution[0].clone(),  # type: ignore[index]
+            "sample": i, "error": float(error[i]), "truth": sample.solution[0].clone(),
             "mean": prediction.mean[i].to("cpu", sample.solution.dtype).clone(),
             "std": None if prediction.std is None else prediction.std[i].cpu().clone(),
             "a": None if sample.a is None else sample.a[0].clone(),

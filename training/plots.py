@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..backends import Grid, Mesh, grid_from_dict
 from ..data import Dataset
 from ..data.files import load_state, whole_file
 from ..data.nwidth import NWidth
@@ -158,41 +159,23 @@ def error_over_time(rows: Sequence[Mapping[str, Any]], color: Mapping[str, Any])
 
 def samples(state: Mapping[str, Any], title: str) -> Figure:
     """Rows: median and worst sample. Columns: input, truth, prediction, error; curves in 1D, images in 2D."""
-    entries = [(k, state[k]) for k in ("median", "worst") if k in state]
-    truth = entries[0][1]["truth"]
-    timed_1d = truth.ndim == 3 and entries[0][1]["u0"] is not None and entries[0][1]["u0"].ndim == 2
-    flat = truth.ndim == 2  # (C, x): a steady curve
-    figure, axes = plt.subplots(len(entries), 3 if flat else 4, figsize=(11 if flat else 13, 2.9 * len(entries)),
-                                squeeze=False, constrained_layout=True)
-    for row, (label, entry) in zip(axes, entries):
+    where = Where(grid_from_dict(state["grid"]), state["t"])
+    labels = [k for k in ("median", "worst") if k in state]
+    figure, axes = plt.subplots(len(labels), 4, figsize=(13.5, 2.9 * len(labels)), squeeze=False,
+                                constrained_layout=True)
+    for row, label in zip(axes, labels):
+        entry = state[label]
         u, p = np.asarray(entry["truth"]), np.asarray(entry["mean"])
-        given = entry["a"] if entry["a"] is not None else entry["u0"]
-        name = f"{label} (sample {entry['sample']}, error {entry['error']:.3g})"
-        if flat:
-            _input(row[0], given)
-            row[1].plot(u[0], "k", lw=1.2, label="truth")
-            row[1].plot(p[0], "--", lw=1.2, label=title)
-            if entry["std"] is not None:
-                s = 1.96 * np.asarray(entry["std"])[0]
-                row[1].fill_between(range(len(s)), p[0] - s, p[0] + s, alpha=0.2)
-            row[1].legend(fontsize=7)
-            row[2].plot((p - u)[0], "r", lw=1)
-            row[2].set_title("prediction - truth", fontsize=9)
-            row[1].set_title(name, fontsize=9)
-            continue
-        u2, p2 = _image(u, timed_1d), _image(p, timed_1d)
-        _input(row[0], given)
-        lo, hi = float(u2.min()), float(u2.max())
-        for ax, values, text in ((row[1], u2, "truth"), (row[2], p2, name)):
-            shown = ax.imshow(values, origin="lower", aspect="auto", vmin=lo, vmax=hi, cmap="viridis")
-            ax.set_title(text, fontsize=9)
-            figure.colorbar(shown, ax=ax, shrink=0.85)
-        e = p2 - u2
+        where.input(row[0], entry["a"] if entry["a"] is not None else entry["u0"])
+        e = p - u
         top = float(np.abs(e).max()) or 1.0
-        shown = row[3].imshow(e, origin="lower", aspect="auto", vmin=-top, vmax=top, cmap="RdBu_r")
+        limits = (float(u.min()), float(u.max()))
+        where.draw(row[1], u, limits=limits)
+        where.draw(row[2], p, limits=limits, std=entry["std"])
+        where.draw(row[3], e, limits=(-top, top), cmap="RdBu_r")
+        row[1].set_title(f"truth: {label}, sample {entry['sample']}", fontsize=9)
+        row[2].set_title(f"{title}: error {entry['error']:.3g}", fontsize=9)
         row[3].set_title("prediction - truth", fontsize=9)
-        figure.colorbar(shown, ax=row[3], shrink=0.85)
-    figure.suptitle(title, fontsize=11)
     return figure
 
 
@@ -202,36 +185,64 @@ def draw_data(data: Dataset, width: NWidth, folder: Path) -> list[Path]:
     made = [_save(error_against_width([], width.to_dict(), {}), folder / "n_width.png")]
     count = min(3, len(data))
     some = data[range(count)].load()
-    timed_1d = data.time_dependent and len(data.grid.shape) == 1
+    where = Where(data.grid, data.t)
     figure, axes = plt.subplots(count, 2, figsize=(8, 2.8 * count), squeeze=False, constrained_layout=True)
     for i, row in enumerate(axes):
-        _input(row[0], some.a[i] if some.a is not None else None if some.u0 is None else some.u0[i])
-        u = np.asarray(some.solution[i])
+        where.input(row[0], some.a[i] if some.a is not None else None if some.u0 is None else some.u0[i])
+        where.draw(row[1], np.asarray(some.solution[i]))
         row[1].set_title(f"solution of sample {i}", fontsize=9)
-        if u.ndim == 2:
-            row[1].plot(u[0], "k", lw=1.2)
-        else:
-            figure.colorbar(row[1].imshow(_image(u, timed_1d), origin="lower", aspect="auto"), ax=row[1])
     return [*made, _save(figure, folder / "samples.png")]
 
 
-def _image(u: np.ndarray, timed_1d: bool) -> np.ndarray:
-    """A picture of the first channel: time against x in 1D, the last time in 2D, the middle plane in 3D."""
-    if timed_1d:
-        return u[:, 0]
-    while u.ndim > 3:
-        u = u[-1] if u.ndim > 4 or u.shape[0] > 3 else u[..., u.shape[-1] // 2]
-    return u[0] if u.ndim == 3 else u
+class Where:
+    """Draws fields of one grid: curves, images, or the points of a mesh; of several channels the first, of several
+    times the last (1D: all of them, time upwards), of three axes the middle plane."""
 
+    def __init__(self, grid: Grid | Mesh, t: Any):
+        self.grid, self.t = grid, None if t is None else np.asarray(t, dtype=float)
 
-def _input(ax: Axes, given: Any) -> None:
-    ax.set_title("input", fontsize=9)
-    if given is None:
-        ax.axis("off")
-        ax.text(0.5, 0.5, "parameters", ha="center", va="center", transform=ax.transAxes)
-        return
-    a = np.asarray(given)[0]
-    if a.ndim == 1:
-        ax.plot(a, "k", lw=1.2)
-    else:
-        ax.imshow(a if a.ndim == 2 else a[..., a.shape[-1] // 2], origin="lower", aspect="auto", cmap="cividis")
+    def draw(self, ax: Axes, u: np.ndarray, *, limits: tuple[float, float] | None = None, std: Any = None,
+             cmap: str = "viridis") -> None:
+        u = np.abs(u) if np.iscomplexobj(u) else u
+        lo, hi = limits if limits is not None else (float(u.min()), float(u.max()))
+        timed = self.t is not None and u.ndim == len(self.grid.shape) + 2
+        if timed and len(self.grid.shape) == 1 and isinstance(self.grid, Grid):
+            assert self.t is not None
+            step = float(self.t[-1] - self.t[0]) / max(len(self.t) - 1, 1) or 1.0
+            x = self.grid.axes[0]
+            shown = ax.imshow(u[:, 0], origin="lower", aspect="auto", vmin=lo, vmax=hi, cmap=cmap,
+                              extent=(x.lo, x.hi, self.t[0] - step / 2, self.t[-1] + step / 2))
+            ax.set(xlabel=x.name, ylabel="t")
+            ax.figure.colorbar(shown, ax=ax, shrink=0.85)
+            return
+        field = (u[-1] if timed else u)[0]
+        if isinstance(self.grid, Mesh) and self.grid.ndim > 1:
+            points = self.grid.points.numpy()
+            dots = ax.scatter(points[:, 0], points[:, 1], c=field, s=4, vmin=lo, vmax=hi, cmap=cmap)
+            ax.figure.colorbar(dots, ax=ax, shrink=0.85)
+        elif field.ndim == 1:
+            at = self.grid.coordinates()[0].numpy()
+            order = np.argsort(at)
+            ax.plot(at[order], field[order], "k", lw=1.2)
+            if std is not None:
+                s = 1.96 * np.asarray(std[-1] if timed else std)[0]
+                ax.fill_between(at[order], (field - s)[order], (field + s)[order], alpha=0.3)
+            if limits is not None:
+                pad = 0.08 * (hi - lo or 1.0)
+                ax.set_ylim(lo - pad, hi + pad)
+        else:
+            assert isinstance(self.grid, Grid)
+            axes = self.grid.axes
+            field = field if field.ndim == 2 else field[..., field.shape[-1] // 2]
+            shown = ax.imshow(field.T, origin="lower", aspect="auto", vmin=lo, vmax=hi, cmap=cmap,
+                              extent=(axes[0].lo, axes[0].hi, axes[1].lo, axes[1].hi))
+            ax.set(xlabel=axes[0].name, ylabel=axes[1].name)
+            ax.figure.colorbar(shown, ax=ax, shrink=0.85)
+
+    def input(self, ax: Axes, given: Any) -> None:
+        if given is None:
+            ax.axis("off")
+            ax.text(0.5, 0.5, "parameters", ha="center", va="center", transform=ax.transAxes)
+        else:
+            Where(self.grid, None).draw(ax, np.asarray(given), cmap="cividis")
+        ax.set_title("input", fontsize=9)

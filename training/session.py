@@ -79,7 +79,8 @@ def open_session(config: Mapping[str, Any]) -> Session:
     split: Split = build(config["split"])
     others = {name: open_data(where, where[f"{name}_path"]) for name in ("test", "val") if where[f"{name}_path"]}
     if others:
-        split = replace(split, **dict.fromkeys(others, 0))
+        sizes: dict[str, Any] = dict.fromkeys(others, 0)
+        split = replace(split, **sizes)
     stored = {k: v for k, v in data.splits.items() if k not in others} if split.stored else {}
     if not {"train", "test"} <= set(stored) | set(others):
         stored = {}

@@ -43,10 +43,10 @@ class TrainingSettings:
         for name, value in positive.items():
             if value <= 0:
                 raise NWidthError(f"training.{name}", got=f"{value}", expected="a positive number")
-        for name, value in {"steps": self.steps, "time_budget": self.time_budget, "patience": self.patience,
+        for name, limit in {"steps": self.steps, "time_budget": self.time_budget, "patience": self.patience,
                             "clip": self.clip}.items():
-            if value is not None and value <= 0:
-                raise NWidthError(f"training.{name}", got=f"{value}", expected="a positive number or null")
+            if limit is not None and limit <= 0:
+                raise NWidthError(f"training.{name}", got=f"{limit}", expected="a positive number or null")
         known = ("32", "64", "bf16-mixed", "16-mixed")
         if str(self.precision) not in known:
             raise NWidthError("training.precision", got=f"{self.precision}", expected="one of " + ", ".join(known))

@@ -12,6 +12,7 @@ from torch import Tensor
 from ...backends import Grid, Mesh, grid_from_dict
 from ...backends.resample import resample
 from ...data import Dataset, FitLog, Prediction, Surrogate, concatenate
+from ...data.native import blocks_of
 from ...data.resampling import at_times
 from ...data.symmetry import Symmetry, candidates
 from .encoding import InputEncoder, tensor
@@ -64,6 +65,7 @@ class PODRegression(Surrogate):
                  max_samples: int = 4000, refit: bool = True):
         self.symmetries, self.max_samples = symmetries, max_samples
         self.regressor = regressor
+        self.uses_seed = getattr(regressor, "uses_seed", False)
         self.rank, self.rtol, self.energy, self.max_rank = rank, rtol, energy, max_rank
         self.input_ranks = list(input_ranks) if input_ranks else [None]
         self.refit = refit
@@ -93,10 +95,6 @@ class PODRegression(Surrogate):
         if self.pod.tail > 1e-12:
             log.notes.append(f"POD of rank {self.pod.rank} leaves {self.pod.tail:.2e} of the training solutions")
         return log
-
-    @property
-    def uses_seed(self) -> bool:
-        return getattr(self.regressor, "uses_seed", False)
 
     def _select(self, train: Dataset, val: Dataset | None, log: FitLog, seed: int) -> tuple[int | None, float]:
         """Fit with every input rank, keep the best on validation; its rank and error."""
@@ -146,8 +144,8 @@ class PODRegression(Surrogate):
         self.grid, self.t = data.grid, data.t
         channel = 2 if data.time_dependent else 1
         rms = u.abs().square().mean([d for d in range(u.ndim) if d != channel]).sqrt()
-        self.scale = torch.where(rms > 0, rms, torch.ones_like(rms)).reshape(-1, *(1,) * data.grid_dims)
-        x = u / self.scale
+        scale = torch.where(rms > 0, rms, torch.ones_like(rms)).reshape(-1, *(1,) * data.grid_dims)
+        self.scale, x = scale, u / scale
         self.pod = POD(center=True).fit(x, data.grid.norm_weights(), rank=self.rank, rtol=self.rtol,
                                         energy=self.energy, cap=self.max_rank)
         c = self.pod.encode(x)
@@ -159,6 +157,7 @@ class PODRegression(Surrogate):
         if val is None:
             return None
         assert self.pod is not None and self.pod.weight is not None and self.pod.mean is not None
+        assert self.scale is not None
         x = tensor(val.solution) / self.scale
         pod = self.pod
         c, outside = pod.encode(x), pod.residual(x)
@@ -174,6 +173,7 @@ class PODRegression(Surrogate):
         assert self.scale is not None and self.grid is not None
         x = encoder(inputs.load())
         mean, std = self.regressor.predict(x)
+        assert self.scale is not None
         field = pod.decode(mean) * self.scale
         spread = None
         if std is not None:
@@ -219,10 +219,12 @@ class Mean(Surrogate):
     def fit(self, train: Dataset, val: Dataset | None, *, seed: int = 0, folder: Path | None = None) -> FitLog:
         self.check(train)
         parts = [train] if val is None else [train, val]
-        total = sum(tensor(p[[i]].load().solution)[0] for p in parts for i in range(len(p)))
-        self.mean = total / sum(len(p) for p in parts)  # type: ignore[operator]
-        self.grid, self.t = train.grid, train.t
-        return FitLog(rank=0, parameters=self.mean.numel())
+        total = torch.zeros((), dtype=torch.float64)
+        for block in (b for p in parts for b in blocks_of(p)):
+            total = total + tensor(block.solution).sum(0)
+        mean = total / sum(len(p) for p in parts)
+        self.mean, self.grid, self.t = mean, train.grid, train.t
+        return FitLog(rank=0, parameters=mean.numel())
 
     def predict(self, inputs: Dataset) -> Prediction:
         mean = self.fitted(self.mean)

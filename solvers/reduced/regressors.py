@@ -34,14 +34,14 @@ class Ridge:
 
     def fit(self, x: Tensor, y: Tensor, validate: Validate | None, *, seed: int) -> list[dict[str, Any]]:
         factors = self._factor(x, y)
-        history = []
+        history: list[dict[str, Any]] = []
         for alpha in self.alphas:
             if validate is not None:
                 self._solve(factors, alpha)
                 history.append({"alpha": alpha, "val_rel_l2": validate[1](self.predict(validate[0])[0])})
             else:
                 history.append({"alpha": alpha, "loo_rel_l2": self._leave_one_out(factors, y, alpha)})
-        self.alpha = min(history, key=lambda h: h.get("val_rel_l2", h.get("loo_rel_l2")))["alpha"]
+        self.alpha = min(history, key=lambda h: h["val_rel_l2" if "val_rel_l2" in h else "loo_rel_l2"])["alpha"]
         self._solve(factors, self.alpha)
         return history
 

@@ -218,9 +218,7 @@ def test_mixed_derivative_and_nyquist():
     expected = -2 * math.pi * math.pi * torch.cos(2 * math.pi * x) * torch.sin(math.pi * y)
     close(t.derivative(u, (1, 1)), expected)
     z = torch.complex(u, 2 * u)
-    close(
-        Fourier(2, real=False, lengths=t.lengths).derivative(z, (1, 1)), torch.complex(expected, 2 * expected)
-    )
+    close(Fourier(2, real=False, lengths=t.lengths).derivative(z, (1, 1)), torch.complex(expected, 2 * expected))
     nyquist = torch.tensor([1.0, -1.0] * 100, dtype=F64)
     for n in (8, 200):
         close(Fourier(1).derivative(nyquist[:n], 1), torch.zeros(n, dtype=F64), tol=1e-9)
@@ -258,10 +256,7 @@ def test_extended_fourier_is_zero_padding():
 
 
 def test_extended_fourier_is_consistent_between_resolutions_and_kinds():
-    t = {
-        kind: Transform.for_grid(Grid((Axis(kind, 8),)), extension=0.25)
-        for kind in ("cell", "nodal", "chebyshev")
-    }
+    t = {kind: Transform.for_grid(Grid((Axis(kind, 8),)), extension=0.25) for kind in ("cell", "nodal", "chebyshev")}
 
     def coefficients(kind, n):
         return t[kind].forward(torch.exp(-Axis(kind, n).coordinates()), 6)
@@ -327,9 +322,7 @@ def test_on_a_gpu():
         (lambda: Transform.for_grid(Grid((Axis("listed", 2, points=(0.0, 1.0)),))), "listed"),
         (lambda: Transform.for_grid("grid"), "got str"),
         (
-            lambda: Transform.for_grid(Grid((Axis("cell", 4),)), extension=0.2).forward(
-                random(4), 3, "pruned"
-            ),
+            lambda: Transform.for_grid(Grid((Axis("cell", 4),)), extension=0.2).forward(random(4), 3, "pruned"),
             "auto or matmul",
         ),
         (

@@ -21,8 +21,7 @@ def smooth(grid, channels=2):
     """One smooth field that is the same function on every grid of a domain."""
     x = grid.coordinates()
     waves = [
-        torch.sin(2 * torch.pi * (x[0] + c * x[-1])) + 0.3 * torch.cos(4 * torch.pi * x[0])
-        for c in range(channels)
+        torch.sin(2 * torch.pi * (x[0] + c * x[-1])) + 0.3 * torch.cos(4 * torch.pi * x[0]) for c in range(channels)
     ]
     return torch.stack(waves)[None].float()
 
@@ -62,9 +61,7 @@ def test_equals_neuraloperator(shape, norm, peer_norm):
     torch.manual_seed(0)
     modes = (6,) * len(shape)
     peer = Peer(n_modes=modes, in_channels=2, out_channels=3, hidden_channels=8, n_layers=3, norm=peer_norm)
-    net = FNO(
-        2, 3, Grid.make(shape), modes=modes, width=8, layers=3, norm=norm, channel_mlp=0.5, skip="linear"
-    )
+    net = FNO(2, 3, Grid.make(shape), modes=modes, width=8, layers=3, norm=norm, channel_mlp=0.5, skip="linear")
     copy_from_peer(net, peer)
     x = torch.randn(2, 2, *shape)
     assert relative(net(x), peer(x)) < 1e-5
