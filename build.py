@@ -40,6 +40,7 @@ name your own modules in the environment variable NWIDTH_TRUST
     if not isinstance(config, Mapping) or not isinstance(config.get("_target_"), str):
         raise NWidthError("config", got=f"{config!r:.80}", expected="a mapping with a _target_")
     check_targets(config)
+    _refuse_interpolations(config)
     try:
         return instantiate(dict(config), _convert_="all", **arguments)
     except InstantiationException as e:
@@ -67,6 +68,18 @@ def check_targets(config: Any) -> None:
     elif isinstance(config, list | tuple):
         for value in config:
             check_targets(value)
+
+
+def _refuse_interpolations(config: Any) -> None:
+    """Hydra resolves ``${...}`` once more, after the targets were checked: one could bring in another target."""
+    if isinstance(config, Mapping):
+        for value in config.values():
+            _refuse_interpolations(value)
+    elif isinstance(config, list | tuple):
+        for value in config:
+            _refuse_interpolations(value)
+    elif isinstance(config, str) and "${" in config:
+        raise NWidthError("config", got=f"{config!r:.80}", expected="plain values", fix="resolve interpolations first")
 
 
 def _check(target: Any) -> None:

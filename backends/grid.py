@@ -129,12 +129,15 @@ class Axis:
     @classmethod
     def from_coordinates(cls, points: Sequence[float] | Tensor, name: str = "x", periodic: bool = False,
                          kind: str | None = None) -> Axis:
-        """The axis that has these points: uniform ones become ``kind`` (default nodal, or periodic when told so).
+        """The axis that has these points: uniform ones become ``kind`` (default nodal, or periodic when told so), those
+        of a Chebyshev axis ``chebyshev`` where that is the kind, and any others listed.
 
         A periodic axis must not repeat its first point at the end.
         """
         x = torch.as_tensor(points, dtype=torch.float64).flatten()
         n = len(x)
+        if kind is not None and kind not in KINDS:
+            raise NWidthError(f"Axis {name!r}", got=f"kind={kind!r}", expected="one of " + ", ".join(KINDS))
         if n == 0 or not bool(torch.isfinite(x).all()) or (n > 1 and not bool((x.diff() > 0).all())):
             raise NWidthError(
                 f"Axis {name!r}", got=f"{n} coordinates that are not finite and strictly increasing",
@@ -144,10 +147,11 @@ class Axis:
             return cls("listed", 1, name=name, points=(float(x[0]),))
         gap = float((x[-1] - x[0]) / (n - 1))
         tolerance = 1e-3 * gap + 4e-7 * float(x.abs().max())
-        if float((x - (x[0] + gap * torch.arange(n, dtype=torch.float64))).abs().max()) > tolerance:
-            lobatto = cls("chebyshev", n, float(x[0]), float(x[-1]), name)
-            if kind == "chebyshev" and float((x - lobatto.coordinates()).abs().max()) <= tolerance:
+        if kind == "chebyshev":
+            lobatto = cls(kind, n, float(x[0]), float(x[-1]), name)
+            if float((x - lobatto.coordinates()).abs().max()) <= tolerance:
                 return lobatto
+        if kind == "listed" or float((x - (x[0] + gap * torch.arange(n, dtype=torch.float64))).abs().max()) > tolerance:
             return cls("listed", n, name=name, points=tuple(x.tolist()))
         kind = kind or ("periodic" if periodic else "nodal")
         if kind == "periodic":
@@ -262,7 +266,9 @@ class Mesh:
             raise NWidthError("Mesh", got=f"points of shape {tuple(p.shape)}", expected="finite points (M, dimension)")
         if self.point_weights is not None and self.point_weights.shape != p.shape[:1]:
             raise NWidthError("Mesh", got=f"weights {tuple(self.point_weights.shape)}", expected=f"({len(p)},)")
-        if self.cells is not None and (self.cells.ndim != 2 or int(self.cells.max()) >= len(p)):
+        if self.cells is not None and (
+            self.cells.ndim != 2 or int(self.cells.min()) < 0 or int(self.cells.max()) >= len(p)
+        ):
             raise NWidthError("Mesh", got="cells that name points which do not exist", expected="indices below M")
 
     @property

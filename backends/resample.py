@@ -14,8 +14,9 @@ def resample(u: Tensor, source: Grid | Mesh, target: Grid | Mesh) -> Tensor:
 
     One direction after the other: trigonometric interpolation where both axes are periodic with one period and
     origin (exact for band-limited fields), the Chebyshev interpolant on Gauss-Lobatto points, and otherwise the
-    cubic Lagrange polynomial through the four nearest points (exact for cubics, fourth order; linear where there are
-    fewer than four points). Points up to one spacing outside the source are extrapolated, others refused.
+    cubic Lagrange polynomial through the four nearest points (exact for cubics, fourth order; through all points
+    where there are fewer). Points up to one spacing outside the source are extrapolated, but for Chebyshev axes,
+    whose polynomials grow too fast there; others are refused.
 
     >>> g, h = Grid.make((8,), "nodal"), Grid.make((15,), "nodal")
     >>> x = g.coordinates()[0]
@@ -40,7 +41,7 @@ def resample(u: Tensor, source: Grid | Mesh, target: Grid | Mesh) -> Tensor:
 def interpolation_matrix(source: Axis, target: Axis) -> Tensor:
     """The matrix (target.n, source.n), float64, that interpolates from one axis to the other."""
     x, y = source.coordinates(), target.coordinates()
-    slack = 1.0001 * source.spacing
+    slack = 1e-6 * source.length if source.kind == "chebyshev" else 1.0001 * source.spacing
     if source.kind == "periodic" and target.kind == "periodic":
         if abs(source.length - target.length) > 1e-6 * source.length:
             raise NWidthError("resample", got=f"periods {source.length:g} and {target.length:g}", expected="one period")

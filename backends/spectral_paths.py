@@ -1,7 +1,7 @@
 """One axis at a time, from point values to coefficients and back: by a small matrix product or by an FFT.
 
 These are the only calls of torch.fft in the package. All are compositions of linear operations with constant
-factors, so the backward of autograd is the adjoint and stores no activation.
+factors, so the backward of autograd is the adjoint.
 """
 
 from __future__ import annotations

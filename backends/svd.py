@@ -23,26 +23,24 @@ class SVD(NamedTuple):
 
 
 def truncation_rank(s: Tensor, *, rank: int | None = None, rtol: float | None = None, energy: float | None = None,
-                    total: float | None = None) -> int:
+                    total: Tensor | None = None) -> int:
     """How many singular values to keep; the one home of rank rules.
 
     - ``rank``: exactly so many; more than the data hold (values above round-off) is an error;
     - ``rtol``: the fewest with sqrt(sum_{i>r} s_i^2 / sum s_i^2) <= rtol (relative Frobenius error);
     - ``energy``: the fewest with sum_{i<=r} s_i^2 / sum s_i^2 >= energy;
-    - none: the numerical rank, s_i > eps max(s) len(s).
+    - none: the numerical rank, s_i > eps max(s) len(s), eps that of the dtype of s.
 
     Of several rules the smallest result holds. ``s`` may be a batch (..., k): the largest rank over it is returned.
-    ``total`` is the squared Frobenius norm where ``s`` is not the whole spectrum.
+    ``total`` (...) holds the squared Frobenius norms where ``s`` is not the whole spectrum.
 
     >>> truncation_rank(torch.tensor([1.0, 0.1, 0.01]), rtol=0.05)
     2
     """
-    s = s.detach().double()
-    k = s.shape[-1]
+    eps, k = torch.finfo(s.dtype).eps, s.shape[-1]
     if k == 0:
         raise NWidthError("truncation_rank", got="no singular values", expected="a matrix with entries")
-    flat = s.reshape(-1, k)
-    eps = 2.3e-16 if total is None else 0.0
+    flat = s.detach().double().reshape(-1, k)
     numerical = int((flat > eps * k * flat[:, :1].clamp_min(1e-300)).sum(1).max())
     chosen = max(numerical, 1)
     if rank is not None:
@@ -51,17 +49,17 @@ def truncation_rank(s: Tensor, *, rank: int | None = None, rtol: float | None = 
                               fix="lower the rank or add samples")
         chosen = rank
     squares = flat.square()
-    whole = squares.sum(1, keepdim=True) if total is None else torch.full((len(flat), 1), total, dtype=torch.float64)
-    tail = torch.cat([whole, whole - squares.cumsum(1)], 1) if total is not None else torch.cat(
-        [squares.flip(1).cumsum(1).flip(1), torch.zeros(len(flat), 1, dtype=torch.float64)], 1)
+    kept = squares.flip(1).cumsum(1).flip(1)
+    whole = kept[:, :1] if total is None else total.detach().double().reshape(-1, 1)
+    tail = torch.cat([kept, torch.zeros_like(kept[:, :1])], 1) + (whole - kept[:, :1]).clamp_min(0)
     whole = whole.clamp_min(1e-300)
     for name, value in (("rtol", rtol), ("energy", energy)):
         if value is None:
             continue
         if not 0 <= value <= 1:
             raise NWidthError("truncation_rank", got=f"{name}={value}", expected="a number from 0 to 1")
-        limit = value**2 if name == "rtol" else 1 - value
-        enough = tail / whole <= limit + 1e-16
+        limit = value**2 * (1 + 1e-12) if name == "rtol" else 1 - value + 1e-16
+        enough = tail / whole <= limit
         needed = torch.where(enough.any(1), enough.int().argmax(1), torch.full((len(flat),), k))
         chosen = min(chosen, max(int(needed.max()), 1))
     return chosen
@@ -115,12 +113,11 @@ def svd(a: Tensor, rank: int | None = None, *, rtol: float | None = None, energy
         if rank is None:
             raise NWidthError("svd", got="method='randomized' without a rank", expected="rank=...")
         U, s, Vh = _randomized(scaled, rank, power, oversample, generator)
-        total = float(torch.linalg.vector_norm(scaled).square()) if a.ndim == 2 else None
-        keep = truncation_rank(s, rtol=rtol, energy=energy, total=total) if (rtol or energy) else rank
-        keep = min(keep, rank)
+        total = torch.linalg.vector_norm(scaled, dim=(-2, -1)).square()
     else:
         U, s, Vh = (_gram if method == "gram" else _exact)(scaled)
-        keep = truncation_rank(s, rank=rank, rtol=rtol, energy=energy)
+        total = None
+    keep = truncation_rank(s, rank=rank, rtol=rtol, energy=energy, total=total)
     U, s, Vh = U[..., :keep], s[..., :keep], Vh[..., :keep, :]
     U, Vh = _fix_signs(U, Vh)
     return SVD(unscale(U), s, Vh)
@@ -186,7 +183,7 @@ def _dense_svd(a: Tensor) -> SVD:
     try:
         return SVD(*torch.linalg.svd(a, full_matrices=False))
     except torch.linalg.LinAlgError:
-        flat = a.detach().cpu().reshape(-1, *a.shape[-2:]).numpy()
+        flat = a.detach().cpu().resolve_conj().reshape(-1, *a.shape[-2:]).numpy()
         parts = [scipy.linalg.svd(x, full_matrices=False, lapack_driver="gesvd") for x in flat]
         U, s, Vh = (torch.from_numpy(np.stack(p)).to(a.device) for p in zip(*parts))
         lead = a.shape[:-2]

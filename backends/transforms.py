@@ -54,11 +54,11 @@ class Transform(ModeLayout):
     lengths : physical length of each axis, for ``derivative`` (default 1).
 
     Ways to compute, equal to round-off: ``matmul``, products with small matrices that hold the kept modes;
-    ``pruned``, FFTs of one axis after the other, each on the modes kept so far; ``full``, FFTs of
-    everything, then truncation, the reference. ``auto`` takes matmul on each axis that keeps few modes and
-    the FFT on the others. The backward is the adjoint and stores no activation. Half precision is computed
-    in float32, autocast off. Under torch.set_float32_matmul_precision("high") or "medium" float32 products
-    lose digits on hardware that has a shorter format; ``pruned`` does not.
+    ``pruned``, FFTs of one axis after the other, each on the modes kept so far; ``full``, FFTs of everything,
+    then truncation, the reference. ``auto`` takes matmul on each axis that keeps few modes and the FFT on the
+    others. The backward is the adjoint; it stores no activation (but torch's FFT of real data keeps its input).
+    Half precision is computed in float32, autocast off. Under torch.set_float32_matmul_precision("high") or
+    "medium" float32 products lose digits on hardware that has a shorter format; ``pruned`` does not.
 
     >>> grid = Grid.make((8, 6))
     >>> t = Transform.for_grid(grid)

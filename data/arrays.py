@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -15,8 +16,9 @@ from torch import Tensor
 from ..errors import NWidthError
 
 _OPEN_FILES = 8
-_CHUNK_CACHE = 64 * 2**20
-_handles: OrderedDict[tuple, h5py.File] = OrderedDict()  # (pid, path, inode, mtime) -> handle, least recent first
+_CHUNK_CACHE = 64 * 2**20  # bytes a dataset; for files of other programs, whose chunks hold parts of many samples
+# (pid, path, inode, mtime) -> file and the datasets read from it, least recently used first
+_handles: OrderedDict[tuple, tuple[h5py.File, dict[str, h5py.Dataset]]] = OrderedDict()
 
 
 def open_h5(path: str | Path) -> h5py.File:
@@ -25,11 +27,27 @@ def open_h5(path: str | Path) -> h5py.File:
     The process id and the file's identity are part of the key: a forked or spawned data-loading worker opens its
     own handle, and a file that was replaced is opened afresh.
     """
+    return _open(path)[0]
+
+
+def open_dataset_h5(path: str | Path, key: str) -> h5py.Dataset:
+    """One dataset of a file, kept open with it: opening it anew for each read costs more than the read."""
+    handle, datasets = _open(path)
+    if key not in datasets:
+        found = handle.get(key)
+        if not isinstance(found, h5py.Dataset):
+            raise NWidthError(f"{path}", got=f"no dataset {key!r}",
+                              expected="one of " + ", ".join(dataset_keys(handle)[:20]), fix="name it in data.fields")
+        datasets[key] = found
+    return datasets[key]
+
+
+def _open(path: str | Path) -> tuple[h5py.File, dict[str, h5py.Dataset]]:
     path = os.path.abspath(path)
     try:
         stat = os.stat(path)
-    except FileNotFoundError:
-        raise NWidthError(f"open {path}", got="no such file", fix="check data.path") from None
+    except OSError as e:
+        raise NWidthError(f"open {path}", got=(e.strerror or "no access").lower(), fix="check data.path") from None
     key = (os.getpid(), path, stat.st_ino, stat.st_mtime_ns)
     if key in _handles:
         _handles.move_to_end(key)
@@ -41,18 +59,46 @@ def open_h5(path: str | Path) -> h5py.File:
             f"open {path}", got=f"a file that HDF5 cannot read ({str(e).splitlines()[0][:120]})",
             expected="a whole HDF5 file", fix="it may be truncated or of another format: copy or download it again",
         ) from None
-    _handles[key] = handle
+    _handles[key] = handle, {}
     while len(_handles) > _OPEN_FILES:
-        old, stale = _handles.popitem(last=False)
+        old, (stale, _) = _handles.popitem(last=False)
         if old[0] == os.getpid():
             stale.close()
-    return handle
+    return _handles[key]
 
 
 def close_h5() -> None:
     """Close every handle of this process (before a file is replaced or deleted)."""
     for key in [k for k in _handles if k[0] == os.getpid()]:
-        _handles.pop(key).close()
+        _handles.pop(key)[0].close()
+
+
+def read_h5(d: h5py.Dataset, where: tuple = ()) -> np.ndarray:
+    """Some values of a dataset; a chunk whose checksum fails, or anything else that HDF5 cannot read, is an error."""
+    try:
+        values = np.asarray(d[where])
+    except OSError as e:
+        raise NWidthError(
+            f"{d.file.filename}: {d.name!r}", got=f"a chunk that cannot be read ({str(e).splitlines()[0][:100]})",
+            expected="data that match their checksums", fix="the file is damaged: copy or generate it again",
+        ) from None
+    if values.dtype.names == _MATLAB_COMPLEX:
+        return np.ascontiguousarray(values).view(_working_dtype(d))
+    return values
+
+
+_MATLAB_COMPLEX = ("real", "imag")
+
+
+def _working_dtype(d: h5py.Dataset) -> np.dtype:
+    """What a file's numbers become: single or double precision, real or complex."""
+    kind, size = d.dtype.kind, d.dtype.itemsize
+    if kind == "c" or d.dtype.names == _MATLAB_COMPLEX:
+        return np.dtype(np.complex128 if size > 8 else np.complex64)
+    if kind not in "biuf":
+        raise NWidthError(f"{d.file.filename}: {d.name!r}", got=f"values of type {d.dtype}", expected="numbers",
+                          fix="name another key in data.fields")
+    return np.dtype(np.float64 if kind == "f" and size >= 8 else np.float32)
 
 
 class H5Array:
@@ -72,23 +118,19 @@ class H5Array:
         self.path = os.path.abspath(path)
         self.keys = (keys,) if isinstance(keys, str) else tuple(keys)
         self.axes = axes
-        self._file_shape: tuple[int, ...] = ()
-        first = None
-        for key in self.keys:
-            d = self._dataset(key)
-            if first is None:
-                first = d
-            elif d.shape != first.shape:
+        first = open_dataset_h5(self.path, self.keys[0])
+        for key in self.keys[1:]:
+            d = open_dataset_h5(self.path, key)
+            if d.shape != first.shape:
                 raise NWidthError(f"{self.path}: {key!r}", got=f"shape {d.shape}",
                                   expected=f"{first.shape}, as {self.keys[0]!r} has", fix="name fields of one shape")
-        assert first is not None
         if len(axes) != first.ndim or len(set(axes)) != len(axes) or set(axes) - set("ntcxyzw"):
             raise NWidthError(
                 f"{self.path}: {self.keys[0]!r}", got=f"axes={axes!r} for an array of shape {first.shape}",
                 expected=f"{first.ndim} different letters of n, t, c, x, y, z, w", fix="set data.axes",
             )
         self._file_shape = first.shape
-        self._file_dtype = first.dtype
+        self._dtype = np.result_type(*(_working_dtype(open_dataset_h5(self.path, key)) for key in self.keys))
         self.space = "".join(a for a in "xyzw" if a in axes)
         self.samples = None if samples is None else np.asarray(samples, dtype=np.int64)
         self.times = times
@@ -96,20 +138,15 @@ class H5Array:
         self._order = [axes.index(a) for a in "nt" if a in axes] + (
             [axes.index("c")] if "c" in axes else []) + [axes.index(a) for a in self.space]
 
-    def _dataset(self, key: str) -> h5py.Dataset:
-        handle = open_h5(self.path)
-        found = handle.get(key)
-        if not isinstance(found, h5py.Dataset):
-            raise NWidthError(f"{self.path}", got=f"no dataset {key!r}",
-                              expected="one of " + ", ".join(dataset_keys(handle)[:20]), fix="name it in data.fields")
-        return found
-
     def _size(self, letter: str) -> int:
         return self._file_shape[self.axes.index(letter)] if letter in self.axes else 1
 
-    def _time_range(self) -> range:
+    def _time_range(self, times: slice = slice(None)) -> range:
         assert isinstance(self.times, slice)
-        return range(self._size("t"))[self.times]
+        r = range(self._size("t"))[self.times][times]
+        if r.step < 0:
+            raise NWidthError(self.path, got=f"times {times} with a negative step", expected="times that increase")
+        return r
 
     def _view(self, **changed) -> H5Array:
         kept = {"samples": self.samples, "times": self.times, "strides": self.strides, **changed}
@@ -132,29 +169,25 @@ class H5Array:
 
     @property
     def dtype(self) -> torch.dtype:
-        if self._file_dtype.kind == "c":
-            return torch.complex128 if self._file_dtype.itemsize > 8 else torch.complex64
-        return torch.float64 if self._file_dtype == np.float64 else torch.float32
+        return _TORCH[self._dtype.name]
 
     @property
     def nbytes(self) -> int:
-        return int(np.prod(self.shape)) * torch.empty((), dtype=self.dtype).element_size()
+        return math.prod(self.shape) * self._dtype.itemsize
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def take(self, samples) -> H5Array:
         """The view on some of the samples."""
-        picked = np.asarray(samples, dtype=np.int64)
-        base = np.arange(self._size("n")) if self.samples is None else self.samples
-        return self._view(samples=base[picked])
+        return self._view(samples=self._rows(samples))
 
     def thin(self, times: slice = slice(None), strides: Sequence[int] | None = None) -> H5Array:
         """The view on a range of times and on every ``strides``-th point."""
         combined = tuple(a * b for a, b in zip(self.strides, strides)) if strides else self.strides
         if not self.has_time:
             return self._view(strides=combined)
-        r = self._time_range()[times]
+        r = self._time_range(times)
         return self._view(times=slice(r.start, r.stop, r.step), strides=combined)
 
     def __getitem__(self, samples) -> Tensor:
@@ -162,69 +195,66 @@ class H5Array:
 
     def read(self, samples=slice(None), times: slice = slice(None)) -> Tensor:
         """Samples (an int, a slice, or indices in any order) at a range of times, as one tensor."""
-        n = len(self)
         if isinstance(samples, int | np.integer):
             return self.read([int(samples)], times)[0]
+        rows = self._rows(samples)
+        r = self._time_range(times) if self.has_time else None
+        shape = (len(rows), *(() if r is None else (len(r),)), *self.shape[1 + self.has_time :])
+        if 0 in shape:
+            return torch.empty(shape, dtype=self.dtype)
+        where: list = [slice(None)] * len(self.axes)
+        if "t" in self.axes:
+            # an integer time is read as a range of one, and its axis dropped in _block
+            where[self.axes.index("t")] = slice(self.times, self.times + 1) if r is None else slice(r[0], r[-1] + 1, r.step)
+        for letter, stride in zip(self.space, self.strides):
+            where[self.axes.index(letter)] = slice(None, None, stride)
+        increasing = len(rows) == 1 or bool((np.diff(rows) == 1).all())
+        if increasing and len(self.keys) == 1:
+            block = self._block(self.keys[0], where, rows[0], rows[-1] + 1)
+            return torch.from_numpy(np.ascontiguousarray(block, dtype=self._dtype))
+        out = np.empty(shape, dtype=self._dtype)
+        order = np.argsort(rows, kind="stable")
+        ordered = rows[order]
+        runs = np.split(np.arange(len(rows)), np.flatnonzero(np.diff(ordered) > 1) + 1)
+        for i, key in enumerate(self.keys):
+            channels = slice(i * self._size("c"), (i + 1) * self._size("c"))
+            part = out[:, :, channels] if self.has_time else out[:, channels]
+            for run in runs:
+                start, stop = ordered[run[0]], ordered[run[-1]] + 1
+                block = self._block(key, where, start, stop)
+                part[order[run]] = block if len(run) == 1 else block[ordered[run] - start]
+        return torch.from_numpy(out)
+
+    def _rows(self, samples) -> np.ndarray:
+        """Rows of the file for a slice, indices or a mask of this view's samples."""
+        n = len(self)
         if isinstance(samples, slice):
             wanted = np.arange(n)[samples]
         else:
-            wanted = np.asarray(samples, dtype=np.int64)
-            if wanted.size and (wanted.min() < -n or wanted.max() >= n):
-                raise NWidthError(f"{self.path}", got=f"sample {wanted.max()}", expected=f"indices below {n}")
+            wanted = np.asarray(samples)
+            if wanted.dtype == bool and wanted.shape == (n,):
+                wanted = np.flatnonzero(wanted)
+            wanted = wanted.astype(np.int64, casting="unsafe" if wanted.size == 0 else "safe")
+            if wanted.ndim != 1 or (wanted.size and (wanted.min() < -n or wanted.max() >= n)):
+                raise NWidthError(self.path, got=f"samples {wanted.tolist()!s:.40}", expected=f"a list of indices below {n}")
             wanted = np.where(wanted < 0, wanted + n, wanted)
-        rows = wanted if self.samples is None else self.samples[wanted]
-        if self.has_time:
-            r = self._time_range()[times]
-            time: slice | int = slice(r.start, r.stop, r.step) if len(r) else slice(0, 0)
-        else:
-            time = self.times
-        unique, back = np.unique(rows, return_inverse=True)
-        parts = [self._read_rows(self._dataset(key), unique, time) for key in self.keys]
-        out = np.concatenate(parts, axis=2 if self.has_time else 1) if len(parts) > 1 else parts[0]
-        if len(unique) != len(rows) or not np.array_equal(back, np.arange(len(rows))):
-            out = out[back]
-        tensor = torch.from_numpy(np.ascontiguousarray(out))
-        return tensor if tensor.dtype == self.dtype else tensor.to(self.dtype)
+        return wanted if self.samples is None else self.samples[wanted]
 
-    def _read_rows(self, d: h5py.Dataset, rows: np.ndarray, time: slice | int) -> np.ndarray:
-        """Sorted distinct rows of one dataset, as (sample, [time,] channel, *space)."""
-        where: list = [slice(None)] * len(self.axes)
-        if "t" in self.axes:
-            # an integer time is read as a range of one, and its axis dropped at the end
-            where[self.axes.index("t")] = slice(time, time + 1) if isinstance(time, int) else time
-        for letter, stride in zip(self.space, self.strides):
-            where[self.axes.index(letter)] = slice(None, None, stride)
-        if "n" not in self.axes:
-            block = self._read(d, tuple(where))[None]
-            order = [0] + [i + 1 for i in self._order]
-            block = np.repeat(block, len(rows), axis=0)
+    def _block(self, key: str, where: list, start: int, stop: int) -> np.ndarray:
+        """Consecutive samples of one dataset, as (sample, [time,] channel, *space)."""
+        d = open_dataset_h5(self.path, key)
+        if "n" in self.axes:
+            where[self.axes.index("n")] = slice(int(start), int(stop))
+            block = read_h5(d, tuple(where)).transpose(self._order)
         else:
-            along = self.axes.index("n")
-            runs = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1) if len(rows) else []
-            blocks = []
-            for run in runs:
-                where[along] = slice(int(run[0]), int(run[-1]) + 1)
-                blocks.append(self._read(d, tuple(where)))
-            if not blocks:
-                where[along] = slice(0, 0)
-                blocks = [self._read(d, tuple(where))]
-            block = np.concatenate(blocks, axis=along) if len(blocks) > 1 else blocks[0]
-            order = self._order
-        block = block.transpose(order)
-        if isinstance(time, int) and "t" in self.axes:
+            block = read_h5(d, tuple(where)).transpose(self._order)[None]
+        if "t" in self.axes and not self.has_time:
             block = block[:, 0]
-        if "c" not in self.axes:
-            block = np.expand_dims(block, 2 if self.has_time else 1)
-        return block
+        return block if "c" in self.axes else np.expand_dims(block, 2 if self.has_time else 1)
 
-    def _read(self, d: h5py.Dataset, where: tuple) -> np.ndarray:
-        try:
-            return d[where]
-        except OSError as e:
-            raise NWidthError(
-                f"{self.path}: {d.name!r}", got=f"a chunk that cannot be read ({str(e).splitlines()[0][:100]})",
-                expected="data that match their checksums", fix="the file is damaged: copy or generate it again",
-            ) from None
+
+_TORCH = {"float32": torch.float32, "float64": torch.float64, "complex64": torch.complex64,
+          "complex128": torch.complex128}
 
 
 def dataset_keys(handle: h5py.File) -> list[str]:

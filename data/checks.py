@@ -43,7 +43,7 @@ def inspect(data: Dataset) -> dict[str, Any]:
 def _field(data: Dataset, name: str, value: Array) -> tuple[dict[str, Any], list[bytes]]:
     n = len(value)
     block = max(1, 2**26 // max(value.nbytes // max(n, 1), 1))
-    low, high, total, squares, count, bad, bad_samples = math.inf, -math.inf, 0.0, 0.0, 0, 0, 0
+    total, squares, count, bad, bad_samples = 0.0, 0.0, 0, 0, 0
     channel = 2 if name == "u" and data.time_dependent else 1
     lows: list[np.ndarray] = []
     highs: list[np.ndarray] = []
@@ -51,20 +51,20 @@ def _field(data: Dataset, name: str, value: Array) -> tuple[dict[str, Any], list
     for start in range(0, n, block):
         x = value.read(slice(start, start + block)) if isinstance(value, H5Array) else value[start : start + block]
         digests += [hashlib.blake2b(s.contiguous().numpy().tobytes(), digest_size=12).digest() for s in x]
-        x = x.abs() if x.is_complex() else x.double()
+        x = x.abs().double() if x.is_complex() else x.double()
         finite = torch.isfinite(x)
         missing = int((~finite).sum())
+        over = [d for d in range(x.ndim) if d != channel]
+        lows.append(x.masked_fill(~finite, math.inf).amin(over).numpy())
+        highs.append(x.masked_fill(~finite, -math.inf).amax(over).numpy())
         bad += missing
         if missing:
             bad_samples += int((~finite).flatten(1).any(1).sum())
-            x = torch.where(finite, x, x.new_zeros(()))
-        low, high = min(low, float(x.min())), max(high, float(x.max()))
+            x = x.masked_fill(~finite, 0.0)
         total, squares, count = total + float(x.sum()), squares + float(x.square().sum()), count + x.numel() - missing
-        over = [d for d in range(x.ndim) if d != channel]
-        lows.append(x.amin(over).numpy())
-        highs.append(x.amax(over).numpy())
     mean = total / max(count, 1)
     names = data.channels(name)
+    low, high = float(np.min(lows)), float(np.max(highs))
     spread = np.max(highs, 0) - np.min(lows, 0)
     entry = {
         "name": name, "role": ROLE[name], "shape": list(value.shape), "dtype": str(value.dtype).removeprefix("torch."),
@@ -80,18 +80,16 @@ def _repeats(data: Dataset, digests: dict[str, list[bytes]]) -> list[str]:
     inputs: list[str] = [k for k in ("a", "u0", "mu") if k in digests]
     inputs = inputs or ["u"]
     keys = [b"".join(parts) for parts in zip(*(digests[k] for k in inputs))]
-    first: dict[bytes, int] = {}
-    pairs = []
+    equal: dict[bytes, list[int]] = {}
     for i, key in enumerate(keys):
-        if key in first:
-            pairs.append((first[key], i))
-        else:
-            first[key] = i
+        equal.setdefault(key, []).append(i)
+    pairs = sorted(((same[0], i) for same in equal.values() for i in same[1:]), key=lambda pair: pair[1])
     if not pairs:
         return []
     said = [f"{len(pairs)} samples repeat the inputs of an earlier one (first: sample {pairs[0][1]} repeats {pairs[0][0]})"]
     place = {int(i): name for name, indices in data.splits.items() for i in indices}
-    crossing = [(a, b) for a, b in pairs if place.get(a) and place.get(b) and place[a] != place[b]]
+    placed = ([i for i in same if i in place] for same in equal.values())
+    crossing = [(same[0], b) for same in placed for b in same[1:] if place[b] != place[same[0]]]
     if crossing:
         a, b = crossing[0]
         said.append(f"{len(crossing)} of them stand in another split than the original (first: {place[a]} {a} and "

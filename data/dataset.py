@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..backends import Grid, Mesh
+from ..backends import Grid, Mesh, same_grid
 from ..errors import NWidthError
 from .arrays import Array, H5Array, rows
 
@@ -80,8 +80,8 @@ class Dataset:
             raise NWidthError(where, got=f"mu of shape {tuple(self.mu.shape)}", expected="(N, parameters)")
         if self.t is not None:
             t = self.t
-            if t.ndim != 1 or not bool(torch.isfinite(t).all()) or not bool((t.diff() > 0).all()):
-                raise NWidthError(where, got="times that are not finite and strictly increasing",
+            if t.ndim != 1 or not len(t) or not bool(torch.isfinite(t).all()) or not bool((t.diff() > 0).all()):
+                raise NWidthError(where, got="times that are not finite and strictly increasing, or none",
                                   expected="increasing times", fix="repair the file's time coordinate")
             if self.u is not None and self.u.shape[1] != len(t):
                 raise NWidthError(where, got=f"{self.u.shape[1]} states in u and {len(t)} times", expected="as many")
@@ -129,7 +129,13 @@ class Dataset:
         """Some samples; arrays on disk stay there."""
         if isinstance(samples, slice):
             samples = range(len(self))[samples]
-        index = torch.as_tensor(np.asarray(samples), dtype=torch.long)
+        index = torch.as_tensor(np.asarray(samples))
+        if index.dtype == torch.bool and index.shape == (len(self),):
+            index = index.nonzero()[:, 0]
+        if index.dtype == torch.bool or index.is_floating_point() and index.numel():
+            raise NWidthError("Dataset[...]", got=f"{tuple(index.shape)} values of {index.dtype}",
+                              expected=f"integers, or {len(self)} booleans")
+        index = index.long()
         if index.ndim != 1:
             raise NWidthError("Dataset[...]", got=f"an index of shape {tuple(index.shape)}", expected="a list")
         if index.numel() and (int(index.min()) < 0 or int(index.max()) >= len(self)):
@@ -151,7 +157,9 @@ class Dataset:
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Dataset:
         """Loaded, moved and cast; times and grid stay float64 on the CPU."""
-        return self.load()._map(lambda v: v.to(device=device, dtype=dtype))
+        return self.load()._map(
+            lambda v: v.to(device=device, dtype=dtype.to_complex() if dtype is not None and v.is_complex() else dtype)
+        )
 
     def _map(self, change) -> Dataset:
         return replace(self, **{k: change(v) for k in ("u", *INPUTS) if (v := getattr(self, k)) is not None})
@@ -161,7 +169,7 @@ class Dataset:
         return sum(v.nbytes for k in ("u", *INPUTS) if (v := getattr(self, k)) is not None)
 
     def thin(self, space: int = 1, time: int = 1) -> Dataset:
-        """Every ``space``-th point and every ``time``-th time (the last time is kept: counting starts at t0)."""
+        """Every ``space``-th point from the first, and every ``time``-th time, counted from t0 (which is not in t)."""
         if space == 1 and time == 1:
             return self
         if space < 1 or time < 1 or (space > 1 and isinstance(self.grid, Mesh)):
@@ -187,6 +195,13 @@ class Dataset:
 def concatenate(parts: Sequence[Dataset]) -> Dataset:
     """Several data sets of one grid and one kind, loaded and joined; anything that differs is an error."""
     first = parts[0]
+    for p in parts[1:]:
+        if not same_grid(p.grid, first.grid):
+            raise NWidthError("concatenate", got=f"grids {first.grid.describe()} and {p.grid.describe()}",
+                              expected="one grid")
+        if (p.t is None) != (first.t is None) or first.t is not None and (
+                p.t.shape != first.t.shape or not torch.allclose(p.t.double(), first.t.double(), rtol=1e-6, atol=1e-12)):
+            raise NWidthError("concatenate", got="sets with different times", expected="the same times")
     merged: dict[str, Any] = {}
     for f in fields(Dataset):
         if f.name not in ("u", *INPUTS):

@@ -81,7 +81,7 @@ def save_state(path: str | Path, state: Mapping[str, Any]) -> None:
     """Write nested dicts and lists of tensors, numbers, strings, booleans and None as one safetensors file.
 
     The tree lies as JSON in the file's metadata with tensors replaced by references, so nothing in the file can be
-    code.
+    code. Complex tensors lie as pairs of real numbers.
     """
     tensors: dict[str, Tensor] = {}
     tree = _strip(state, tensors, "")
@@ -93,8 +93,11 @@ def save_state(path: str | Path, state: Mapping[str, Any]) -> None:
 def _strip(value: Any, tensors: dict[str, Tensor], name: str) -> Any:
     if isinstance(value, Tensor):
         key = name or "value"
-        tensors[key] = value.detach().cpu().contiguous().clone()
-        return {"$tensor": key}
+        while key in tensors:  # {"a": {"b": x}, "a/b": y}
+            key += "'"
+        plain = value.detach().cpu().resolve_conj()
+        tensors[key] = (torch.view_as_real(plain) if plain.is_complex() else plain).contiguous().clone()
+        return {"$complex" if plain.is_complex() else "$tensor": key}
     if isinstance(value, Mapping):
         return {str(k): _strip(v, tensors, f"{name}/{k}" if name else str(k)) for k, v in value.items()}
     if isinstance(value, list | tuple):
@@ -120,10 +123,11 @@ def load_state(path: str | Path, device: torch.device | str = "cpu") -> dict[str
 
     def restore(value: Any) -> Any:
         if isinstance(value, dict):
-            if set(value) == {"$tensor"}:
-                if value["$tensor"] not in tensors:
-                    raise NWidthError(f"load {path}", got=f"no tensor {value['$tensor']!r}", expected="a whole file")
-                return tensors[value["$tensor"]]
+            if set(value) in ({"$tensor"}, {"$complex"}):
+                (kind, key), = value.items()
+                if key not in tensors:
+                    raise NWidthError(f"load {path}", got=f"no tensor {key!r}", expected="a whole file")
+                return torch.view_as_complex(tensors[key]) if kind == "$complex" else tensors[key]
             return {k: restore(v) for k, v in value.items()}
         return [restore(v) for v in value] if isinstance(value, list) else value
 

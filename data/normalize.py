@@ -67,8 +67,9 @@ class Normalizer:
 
     def _fit(self, value: Tensor | None, x: Tensor) -> Tensor:
         assert value is not None
-        if self.mode == "point" and x.shape[-(value.ndim - 1):] != self.shift.shape[1:]:  # type: ignore[union-attr]
-            raise NWidthError("Normalizer", got=f"points {tuple(x.shape[-(value.ndim - 1):])}",
+        points = x.shape[x.ndim - value.ndim + 1:]
+        if self.mode == "point" and points != self.shift.shape[1:]:  # type: ignore[union-attr]
+            raise NWidthError("Normalizer", got=f"points {tuple(points)}",
                               expected=f"{tuple(self.shift.shape[1:])}, as in training",  # type: ignore[union-attr]
                               fix="train with normalize=channel to use other resolutions")
         return value.to(device=x.device, dtype=x.dtype)

@@ -57,8 +57,9 @@ def n_width(data: Dataset, unseen: Dataset | None = None, *, initial: bool = Fal
     """The n-width curve of the solutions, uncentred, in the grid's inner product.
 
     One snapshot is one sample with all its times and channels, since that is what a surrogate predicts; states are
-    measured beside them, and alone for a single trajectory. ``initial`` counts the initial state as one of the times. At most ``max_samples`` samples, evenly spaced, and as many as fit in
-    ``max_bytes``; ``samples`` says how many were taken.
+    measured beside them, and alone for a single trajectory. ``initial`` counts the initial state as one of the times.
+    At most ``max_samples`` samples, evenly spaced, and as many as fit in ``max_bytes``; ``samples`` says how many were
+    taken.
 
     >>> from nwidth.backends import Grid
     >>> g = Grid.make((32,)); x = g.coordinates()[0]
@@ -117,6 +118,8 @@ def _snapshots(u: Tensor | H5Array, picked: Tensor, weight: Tensor) -> Tensor:
 def _projection(x: Tensor, U: Tensor) -> Tensor:
     """Relative error of each row of x projected on the first n columns of U, (rows, ranks + 1)."""
     norm2 = x.abs().square().sum(1, keepdim=True).clamp_min(1e-300)
-    captured = (x @ U.conj()).abs().square().cumsum(1)
-    left = torch.cat([torch.ones_like(norm2), (1 - captured / norm2).clamp_min(0)], 1)
-    return left.sqrt()
+    c = x @ U.conj()
+    outside = (x - c @ U.mT).abs().square().sum(1, keepdim=True)
+    # summed from the end: 1 - captured / norm2 would lose all errors below 1e-8
+    inside = c.abs().square().flip(1).cumsum(1).flip(1)
+    return ((torch.cat([inside, torch.zeros_like(outside)], 1) + outside) / norm2).sqrt()

@@ -46,7 +46,7 @@ class KernelRidge:
             if kernel not in KERNELS:
                 raise NWidthError("KernelRidge", got=f"kernel {kernel!r}", expected="one of " + ", ".join(KERNELS))
         self.lengths = list(lengths or [0.5, 1.0, 2.0, 4.0, 8.0, 16.0])
-        self.ridges = list(ridges or [10.0**k for k in range(-14, 0)])
+        self.ridges = list(ridges or [10.0**k for k in (-14, -12, -10, -8, -6, -5, -4, -3, -2)])
         self.whitening = list(whitening if whitening is not None else [0.0])
         self.max_samples = max_samples
         self.chosen: dict[str, Any] = {}
@@ -59,15 +59,25 @@ class KernelRidge:
         if len(x) > self.max_samples:
             raise NWidthError("KernelRidge.fit", got=f"{len(x)} samples", expected=f"at most {self.max_samples}",
                               fix="lower split.train, or raise max_samples (memory grows with its square)")
+        return self._search(x, y, validate, self.kernels, self.lengths, self.whitening)
+
+    def refine(self, x: Tensor, y: Tensor, validate: Validate | None, *, seed: int) -> list[dict[str, Any]]:
+        """Search again near what was chosen before, for more samples of the same kind."""
+        c = self.chosen
+        lengths = [f * c["length"] for f in (0.5, 1.0, 2.0)]
+        return self._search(x, y, validate, [c["kernel"]], lengths, [c["whitening"]])
+
+    def _search(self, x: Tensor, y: Tensor, validate: Validate | None, kernels: list[str], lengths: list[float],
+                whitening: list[float]) -> list[dict[str, Any]]:
         history: list[dict[str, Any]] = []
         bias = y.mean(0)
-        for g in self.whitening:
+        for g in whitening:
             scale = self._scale(x, g)
             distance = torch.cdist(x * scale, x * scale)
             across = None if validate is None else torch.cdist(validate[0] * scale, x * scale)
             median = self._median(distance)
-            for kernel in self.kernels:
-                for length in self.lengths:
+            for kernel in kernels:
+                for length in lengths:
                     phi = KERNELS[kernel]
                     values, Q = torch.linalg.eigh(phi(distance / (length * median)))
                     Qy = Q.mT @ (y - bias)

@@ -76,6 +76,8 @@ class GPRegressor:
             record["val_rel_l2"] = validate[1](self.predict(validate[0])[0])
         return [record]
 
+    refine = fit
+
     def refit(self, x: Tensor, y: Tensor) -> None:
         self._standardise(x, y)
         if self.hyper and self.hyper["mean_module.raw_constant"].shape[0] != y.shape[1]:

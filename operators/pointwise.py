@@ -16,13 +16,18 @@ from ..backends.grid import Grid
 from ..backends.tables import table
 from ..errors import NWidthError
 
+
+def _identity(x: Tensor) -> Tensor:
+    return x
+
+
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
     "relu": F.relu,
     "silu": F.silu,
     "tanh": torch.tanh,
     "sin": torch.sin,
-    "identity": lambda x: x,
+    "identity": _identity,
 }
 
 

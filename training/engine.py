@@ -203,10 +203,9 @@ def run_training(network: nn.Module, pairs: Pairs, task: Task, loss: nn.Module, 
     """
     batches = StepBatches(len(pairs), settings.batch_size, 1, seed, _rank(), _world())
     batches.steps = steps = settings.steps or settings.epochs * batches.per_epoch
-    loader: DataLoader = DataLoader(pairs, batch_sampler=batches, num_workers=settings.workers,
-                                    collate_fn=whole,  # type: ignore[arg-type]
-                                   
-                        persistent_workers=settings.workers > 0)
+    collate: Any = whole
+    loader: DataLoader = DataLoader(pairs, batch_sampler=batches, num_workers=settings.workers, collate_fn=collate,
+                                    persistent_workers=settings.workers > 0)
     module = Steps(network, task, loss, optimizer, schedule, steps, settings.time_budget)
     keeper = Keeper(settings, validate, batches.per_epoch, folder)
     callbacks: list[pl.Callback] = [keeper]

@@ -25,10 +25,12 @@ class Regressor(Protocol):
     """A map from vectors x (N, p) to vectors y (N, r).
 
     ``fit`` may choose hyper-parameters with ``validate``: inputs of the validation samples, and a function that turns
-    predictions for them into an error. ``refit`` keeps those and learns from other samples.
+    predictions for them into an error. ``refine`` chooses again, near those; ``refit`` keeps them; both for other
+    samples.
     """
 
     def fit(self, x: Tensor, y: Tensor, validate: Validate | None, *, seed: int) -> list[dict[str, Any]]: ...
+    def refine(self, x: Tensor, y: Tensor, validate: Validate | None, *, seed: int) -> list[dict[str, Any]]: ...
     def refit(self, x: Tensor, y: Tensor) -> None: ...
     def predict(self, x: Tensor) -> tuple[Tensor, Tensor | None]: ...
     @property
@@ -85,7 +87,7 @@ class PODRegression(Surrogate):
         kept = self._find_symmetries(train, val, input_rank, error) if self.symmetries and val is not None else []
         if kept:
             log.notes.append("training samples doubled by: " + ", ".join(s.name for s in kept))
-            input_rank, _ = self._select(_with(train, kept), val, log, seed)
+            self._refine(_with(train, kept), val, input_rank, log, seed)
         if self.refit and val is not None:
             self._refit(_with(concatenate([train, val]), kept), input_rank)
         assert self.encoder is not None
@@ -118,6 +120,13 @@ class PODRegression(Surrogate):
         if len(tried) > 1:
             self.regressor.load_state_dict(state)
         return input_rank, error
+
+    def _refine(self, data: Dataset, val: Dataset | None, input_rank: int | None, log: FitLog, seed: int) -> None:
+        coefficients, validate = self._fit_output(data), self._validation(val)
+        self.encoder = InputEncoder(rank=input_rank).fit(data)
+        assert val is not None and validate is not None
+        history = self.regressor.refine(self.encoder(data), coefficients, (self.encoder(val), validate), seed=seed)
+        log.history += [{"features": self.encoder.features, **h} for h in history]
 
     def _refit(self, data: Dataset, input_rank: int | None) -> None:
         coefficients = self._fit_output(data)
@@ -159,9 +168,9 @@ class PODRegression(Surrogate):
         assert self.pod is not None and self.pod.weight is not None and self.pod.mean is not None
         assert self.scale is not None
         x = tensor(val.solution) / self.scale
-        pod = self.pod
+        pod, weight = self.pod, self.pod.weight
         c, outside = pod.encode(x), pod.residual(x)
-        norm = (x.abs().square() * pod.weight).reshape(len(x), -1).sum(1).sqrt().clamp_min(1e-300)
+        norm = (x.abs().square() * weight).reshape(len(x), -1).sum(1).sqrt().clamp_min(1e-300)
 
         def error(predicted: Tensor) -> float:
             return float((((predicted - c).abs().square().sum(1) + outside.square()).sqrt() / norm).mean())

@@ -45,6 +45,8 @@ class Ridge:
         self._solve(factors, self.alpha)
         return history
 
+    refine = fit
+
     def refit(self, x: Tensor, y: Tensor) -> None:
         self._solve(self._factor(x, y), self.alpha)
 
@@ -122,6 +124,8 @@ class RBF:
                 self.chosen = min(history, key=lambda h: h["val_rel_l2"])["smoothing"]
         self.refit(x, y)
         return history
+
+    refine = fit
 
     def refit(self, x: Tensor, y: Tensor) -> None:
         self.x, self.y = x, y

@@ -1,6 +1,7 @@
 """FNO against neuraloperator's, at several resolutions, kinds of grid, precisions."""
 
 import copy
+import pickle
 import warnings
 
 import pytest
@@ -135,6 +136,7 @@ def test_seed_double_and_state():
     assert not any(v.is_complex() for v in nets[0].state_dict().values())
     double = copy.deepcopy(nets[0]).double()
     assert relative(double(x.double()), nets[0](x).double()) < 1e-5
+    assert torch.equal(pickle.loads(pickle.dumps(nets[0]))(x), nets[0](x))
     other = FNO(1, 1, grid, **SMALL)
     other.load_state_dict(nets[0].state_dict())
     assert torch.equal(other(x), nets[0](x))

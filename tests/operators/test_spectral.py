@@ -125,6 +125,19 @@ def test_real_bases_have_real_weights(basis, bias):
     assert relative(conv(x), y) < 1e-13
 
 
+def test_the_backward_stores_coefficients_only():
+    conv, x = SpectralConv(4, 4, (6, 6), method="matmul"), torch.randn(8, 4, 64, 64, requires_grad=True)
+    saved = []
+
+    def pack(t):
+        saved.append(t.numel() * t.element_size())
+        return t
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        conv(x)
+    assert max(saved) < x.numel() * x.element_size() / 10
+
+
 def test_initial_weights_keep_the_variance_and_follow_the_generator():
     a, b = (SpectralConv(32, 32, (8, 8), generator=torch.Generator().manual_seed(3)) for _ in range(2))
     assert torch.equal(a.weight, b.weight) and torch.equal(a.bias, b.bias)

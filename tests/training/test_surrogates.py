@@ -1,0 +1,97 @@
+"""Every conf/surrogate/*.yaml: build, a short fit, save, load, equal prediction. New ones are found by themselves."""
+
+import inspect
+from pathlib import Path
+
+import nwidth
+import pytest
+import torch
+from hydra import compose, initialize_config_module
+from nwidth.build import build
+from nwidth.data import Surrogate
+from nwidth.data.files import load_state, save_state
+from nwidth.solvers import Burgers, Darcy
+from omegaconf import OmegaConf
+
+CONF = Path(nwidth.__file__).parent / "conf"
+NAMES = sorted(p.stem for p in (CONF / "surrogate").glob("*.yaml"))
+SHORT = ["training.steps=2", "training.tensorboard=false", "training.device=cpu"]
+
+
+def config_of(name, *overrides):
+    with initialize_config_module("nwidth.conf", version_base="1.3"):
+        cfg = compose("train", overrides=[f"surrogate={name}", *SHORT, *overrides])
+    return OmegaConf.to_container(cfg, resolve=True)["surrogate"]
+
+
+@pytest.fixture(scope="module")
+def data():
+    darcy, burgers = Darcy(), Burgers(times=4, final_time=0.2)
+    return {
+        "darcy": darcy.simulate(range(24), 0, darcy.grid(16)),
+        "burgers": burgers.simulate(range(24), 0, burgers.grid(16)),
+    }
+
+
+@pytest.mark.parametrize("kind", ["darcy", "burgers"])
+@pytest.mark.parametrize("name", NAMES)
+def test_build_fit_save_load_predict(name, kind, data, tmp_path):
+    full = data[kind]
+    train, val, test = full[:16], full[16:20], full[20:]
+    surrogate = build(config_of(name))
+    assert isinstance(surrogate, Surrogate)
+    log = surrogate.fit(train, val, seed=0, folder=tmp_path)
+    assert log.parameters >= 0
+    before = surrogate.predict(test.inputs())
+    assert before.mean.shape == test.u.shape and bool(torch.isfinite(before.mean).all())
+    save_state(tmp_path / "state.safetensors", surrogate.state_dict())
+    again = build(config_of(name))
+    again.load_state_dict(load_state(tmp_path / "state.safetensors"))
+    after = again.predict(test.inputs())
+    assert torch.allclose(before.mean.double(), after.mean.double(), rtol=1e-6, atol=1e-7)
+    assert (before.std is None) == (after.std is None)
+    if before.std is not None:
+        assert bool((before.std >= 0).all()) and torch.allclose(before.std, after.std, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_seed_gives_the_same_fit(name, data, tmp_path):
+    train, val = data["darcy"][:16], data["darcy"][16:20]
+    means = []
+    for _ in range(2):
+        surrogate = build(config_of(name))
+        surrogate.fit(train, val, seed=3)
+        means.append(surrogate.predict(val.inputs()).mean)
+    assert torch.equal(*means)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_config_lists_every_option_so_that_overrides_need_no_plus(name):
+    """A surrogate's YAML names all its constructor's arguments, for each class in it."""
+
+    def check(node):
+        if isinstance(node, dict):
+            if "_target_" in node:
+                module, _, cls = node["_target_"].rpartition(".")
+                target = getattr(__import__(module, fromlist=[cls]), cls)
+                if target.__module__.startswith("nwidth"):
+                    given = set(inspect.signature(target).parameters) - {"in_channels", "out_channels", "grid"}
+                    missing = given - set(node)
+                    assert not missing, f"{node['_target_']} has options that {name}.yaml does not list: {missing}"
+            for value in node.values():
+                check(value)
+
+    check(config_of(name))
+
+
+def test_an_unfitted_surrogate_says_so(data):
+    for name in NAMES:
+        with pytest.raises(nwidth.NWidthError, match="not fitted"):
+            build(config_of(name)).predict(data["darcy"].inputs())
+
+
+def test_inputs_are_checked_before_the_fit(data):
+    blind = nwidth.Dataset(data["darcy"].grid, u=data["darcy"].u)
+    for name in NAMES:
+        with pytest.raises(nwidth.NWidthError, match="inputs"):
+            build(config_of(name)).fit(blind, None)
