@@ -181,6 +181,8 @@ def _one_line(error: BaseException) -> str | None:
     if isinstance(error, HydraException | OmegaConfBaseException):
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         return " ".join(lines)[:1000] + "; see nwidth <command> --help"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'file system'}: {error.strerror}; free some space, or choose another file or folder"
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "out of memory; lower training.batch_size, data.n or data.stride"
     return None

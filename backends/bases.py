@@ -118,11 +118,11 @@ class FourierBasis(Basis):
 class ExtendedFourierBasis(FourierBasis):
     """exp(2 pi i k s / P) of a period P = 1 + extension longer than the axis, at the points of any axis.
 
-    The coefficients are those of the function continued by zero, c_k = 1/P int_0^1 u(s) exp(-2 pi i k s /
-    P) ds, by the axis's own quadrature: zero padding without the padded array. It costs no more than a
-    transform of the points and depends on them through the quadrature only, so it is consistent between
-    resolutions and kinds of points. It is not a pair: the synthesis of the analysis is a smoothed function,
-    not the function.
+    The coefficients are those of the function continued by zero, c_k = 1/P int_0^1 u(s) exp(-2 pi i k s / P) ds:
+    zero padding without the padded array, at the cost of a transform of the points, on points of any kind and
+    consistent between resolutions. Each point of a uniform axis counts for its spacing, ends included, as in zero
+    padding (halving the ends of a nodal axis would be a better quadrature and makes worse networks); other axes
+    have their own quadrature. It is not a pair: the synthesis of the analysis is a smoothed function.
     """
 
     axis: Axis = field(kw_only=True)
@@ -143,7 +143,8 @@ class ExtendedFourierBasis(FourierBasis):
 
     def analysis(self, n: int, m: int) -> Tensor:
         axis, period = self.axis.with_n(n), 1 + self.extension
-        weights = axis.weights() / (axis.length or 1.0) / period
+        weights = torch.full((n,), axis.spacing, dtype=torch.float64) if axis.uniform else axis.weights()
+        weights = weights / (axis.length or 1.0) / period
         return _unit_circle(torch.outer(-self.frequencies(m).double(), self.points(n) / period)) * weights
 
     def synthesis(self, n: int, m: int, order: int = 0) -> Tensor:

@@ -324,10 +324,11 @@ def _lumped_simplex_weights(points: Tensor, cells: Tensor) -> Tensor:
 def grid_from_dict(d: Mapping[str, Any]) -> Grid | Mesh:
     """Inverse of ``to_dict``."""
     if d.get("type") == "mesh":
-        optional = {"cells": d.get("cells"), "point_weights": d.get("weights")}
+        cells, weights = d.get("cells"), d.get("weights")
         return Mesh(
             torch.tensor(d["points"], dtype=torch.float64),
-            **{k: None if v is None else torch.as_tensor(v) for k, v in optional.items()},
+            None if cells is None else torch.tensor(cells, dtype=torch.long),
+            None if weights is None else torch.tensor(weights, dtype=torch.float64),
         )
     if d.get("type") != "grid":
         raise NWidthError("grid_from_dict", got=f"type={d.get('type')!r}", expected="'grid' or 'mesh'")

@@ -53,16 +53,17 @@ def fit_all(config: Mapping[str, Any], session: Session, folder: Path, out: Cons
     """Rows of every surrogate and seed; what cannot be fitted becomes a failure, not an end."""
     rows: list[dict[str, Any]] = []
     failures: list[dict[str, Any]] = []
+    seeds = [config["seeds"]] if isinstance(config["seeds"], int) else list(config["seeds"])
     plan = [(name, surrogate) for name, surrogate in config["resolved"].items()]
     for place, (name, surrogate) in enumerate(plan, 1):
-        for seed in config["seeds"]:
+        for seed in seeds:
             own = {k: copy.deepcopy(config[k]) for k in ("data", "split", "threads")}
-            own |= {"command": "train", "name": name, "seed": int(seed), "surrogate": copy.deepcopy(surrogate)}
+            own |= {"command": "train", "name": name, "seed": seed, "surrogate": copy.deepcopy(surrogate)}
             out.print(f"[{place}/{len(plan)}] {name}, seed {seed}", markup=False)
             try:
                 made = fit_row(own, session, folder / name / f"seed{seed}")
             except NWidthError as error:
-                failures.append({"surrogate": name, "seed": int(seed), "error": str(error)})
+                failures.append({"surrogate": name, "seed": seed, "error": str(error)})
                 out.print(f"    failed: {error}", style="red", markup=False)
                 break  # another seed would fail for the same reason
             rows += made

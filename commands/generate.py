@@ -10,7 +10,7 @@ from ..errors import NWidthError
 from ..solvers import Problem
 from ..solvers.generate import generate
 from ..training.page import console
-from ..training.session import set_threads
+from ..training.session import set_threads, whole_number
 
 
 def run(config: dict[str, Any], folder: Path) -> None:
@@ -22,8 +22,8 @@ def run(config: dict[str, Any], folder: Path) -> None:
     problem = build(config["problem"])
     if not isinstance(problem, Problem):
         raise NWidthError("generate", got=f"problem={type(problem).__name__}", expected="a Problem")
-    splits = {k: int(v) for k, v in (config["splits"] or {}).items() if v}
-    path = generate(problem, int(config["n"]), config["resolution"], int(config["seed"]), config["out"],
-                    block=int(config["block"]), dtype=config["dtype"], device=config["device"], splits=splits,
+    n, seed, block = (whole_number(k, config[k], least) for k, least in (("n", 1), ("seed", 0), ("block", 1)))
+    splits = {k: whole_number(f"splits.{k}", v, 1) for k, v in (config["splits"] or {}).items() if v is not None}
+    path = generate(problem, n, config["resolution"], seed, config["out"], block=block, dtype=config["dtype"], device=config["device"], splits=splits,
                     overwrite=bool(config["overwrite"]))
     console().print(f"{config['n']} samples: {Path(path)}")

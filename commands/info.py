@@ -12,7 +12,7 @@ from ..data.files import write_json
 from ..data.nwidth import n_width
 from ..errors import NWidthError
 from ..training.page import console
-from ..training.session import open_data, set_threads
+from ..training.session import open_data, set_threads, whole_number
 
 
 def run(config: dict[str, Any], folder: Path) -> None:
@@ -42,7 +42,7 @@ def run(config: dict[str, Any], folder: Path) -> None:
         out.print(f"warning: {sentence}", style="yellow")
     width = None
     if data.u is not None and not any(f["not_finite"] for f in found["fields"]):
-        width = n_width(data, initial=True, max_samples=int(config["max_samples"]))
+        width = n_width(data, initial=True, max_samples=whole_number("max_samples", config["max_samples"], 2))
         for curve in (width, width.states):
             if curve is not None:
                 ranks = [f"rank {r if r is not None else f'above {len(curve.error) - 1}'} for {level}"

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..errors import NWidthError
 
 _OPEN_FILES = 8
-_CHUNK_CACHE = 64 * 2**20  # bytes a dataset; for files of other programs, whose chunks hold parts of many samples
+_CHUNK_CACHE = 8 * 2**20  # bytes a dataset: a batch may meet a chunk several times, seldom the next batch
 # (pid, path, inode, mtime) -> file and the datasets read from it, least recently used first
 _handles: OrderedDict[tuple, tuple[h5py.File, dict[str, h5py.Dataset]]] = OrderedDict()
 
@@ -31,7 +31,7 @@ def open_h5(path: str | Path) -> h5py.File:
 
 
 def open_dataset_h5(path: str | Path, key: str) -> h5py.Dataset:
-    """One dataset of a file, kept open with it: opening it anew for each read costs more than the read."""
+    """One dataset of a file, kept open with it: to open it anew for each read costs more than the read."""
     handle, datasets = _open(path)
     if key not in datasets:
         found = handle.get(key)
@@ -53,7 +53,7 @@ def _open(path: str | Path) -> tuple[h5py.File, dict[str, h5py.Dataset]]:
         _handles.move_to_end(key)
         return _handles[key]
     try:
-        handle = h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE, rdcc_nslots=100_003)
+        handle = h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE, rdcc_nslots=10_007)
     except OSError as e:
         raise NWidthError(
             f"open {path}", got=f"a file that HDF5 cannot read ({str(e).splitlines()[0][:120]})",
@@ -137,6 +137,10 @@ class H5Array:
         self.strides = tuple(strides) if strides else (1,) * len(self.space)
         self._order = [axes.index(a) for a in "nt" if a in axes] + (
             [axes.index("c")] if "c" in axes else []) + [axes.index(a) for a in self.space]
+        n = self._size("n") if self.samples is None else len(self.samples)
+        time = (len(self._time_range()),) if self.has_time else ()
+        space = tuple(-(-self._size(a) // s) for a, s in zip(self.space, self.strides))
+        self.shape: tuple[int, ...] = (n, *time, self._size("c") * len(self.keys), *space)
 
     def _size(self, letter: str) -> int:
         return self._file_shape[self.axes.index(letter)] if letter in self.axes else 1
@@ -155,13 +159,6 @@ class H5Array:
     @property
     def has_time(self) -> bool:
         return "t" in self.axes and not isinstance(self.times, int)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        n = self._size("n") if self.samples is None else len(self.samples)
-        time = (len(self._time_range()),) if self.has_time else ()
-        space = tuple(-(-self._size(a) // s) for a, s in zip(self.space, self.strides))
-        return (n, *time, self._size("c") * len(self.keys), *space)
 
     @property
     def ndim(self) -> int:
@@ -205,24 +202,30 @@ class H5Array:
         where: list = [slice(None)] * len(self.axes)
         if "t" in self.axes:
             # an integer time is read as a range of one, and its axis dropped in _block
-            where[self.axes.index("t")] = slice(self.times, self.times + 1) if r is None else slice(r[0], r[-1] + 1, r.step)
+            chosen = range(self.times, self.times + 1) if r is None else r
+            where[self.axes.index("t")] = slice(chosen[0], chosen[-1] + 1, chosen.step)
         for letter, stride in zip(self.space, self.strides):
             where[self.axes.index(letter)] = slice(None, None, stride)
-        increasing = len(rows) == 1 or bool((np.diff(rows) == 1).all())
-        if increasing and len(self.keys) == 1:
-            block = self._block(self.keys[0], where, rows[0], rows[-1] + 1)
+        datasets = [open_dataset_h5(self.path, key) for key in self.keys]
+        if len(datasets) == 1 and bool((np.diff(rows) == 1).all()):
+            block = self._block(datasets[0], where, int(rows[0]), int(rows[-1]) + 1)
             return torch.from_numpy(np.ascontiguousarray(block, dtype=self._dtype))
         out = np.empty(shape, dtype=self._dtype)
         order = np.argsort(rows, kind="stable")
-        ordered = rows[order]
-        runs = np.split(np.arange(len(rows)), np.flatnonzero(np.diff(ordered) > 1) + 1)
-        for i, key in enumerate(self.keys):
+        rows = rows[order]
+        ends = [*(np.flatnonzero(np.diff(rows) > 1) + 1).tolist(), len(rows)]
+        places, numbers = order.tolist(), rows.tolist()
+        for i, d in enumerate(datasets):
             channels = slice(i * self._size("c"), (i + 1) * self._size("c"))
             part = out[:, :, channels] if self.has_time else out[:, channels]
-            for run in runs:
-                start, stop = ordered[run[0]], ordered[run[-1]] + 1
-                block = self._block(key, where, start, stop)
-                part[order[run]] = block if len(run) == 1 else block[ordered[run] - start]
+            start = 0
+            for end in ends:
+                block = self._block(d, where, numbers[start], numbers[end - 1] + 1)
+                if end - start == 1:
+                    part[places[start]] = block[0]
+                else:
+                    part[order[start:end]] = block[rows[start:end] - rows[start]]
+                start = end
         return torch.from_numpy(out)
 
     def _rows(self, samples) -> np.ndarray:
@@ -234,23 +237,24 @@ class H5Array:
             wanted = np.asarray(samples)
             if wanted.dtype == bool and wanted.shape == (n,):
                 wanted = np.flatnonzero(wanted)
-            wanted = wanted.astype(np.int64, casting="unsafe" if wanted.size == 0 else "safe")
-            if wanted.ndim != 1 or (wanted.size and (wanted.min() < -n or wanted.max() >= n)):
-                raise NWidthError(self.path, got=f"samples {wanted.tolist()!s:.40}", expected=f"a list of indices below {n}")
-            wanted = np.where(wanted < 0, wanted + n, wanted)
+            if wanted.ndim != 1 or (wanted.size and (
+                    wanted.dtype.kind not in "iu" or wanted.min() < -n or wanted.max() >= n)):
+                raise NWidthError(self.path, got=f"samples {wanted.tolist()!s:.60}", expected=f"indices below {n}")
+            wanted = np.where(wanted < 0, wanted + n, wanted).astype(np.int64)
         return wanted if self.samples is None else self.samples[wanted]
 
-    def _block(self, key: str, where: list, start: int, stop: int) -> np.ndarray:
+    def _block(self, d: h5py.Dataset, where: list, start: int, stop: int) -> np.ndarray:
         """Consecutive samples of one dataset, as (sample, [time,] channel, *space)."""
-        d = open_dataset_h5(self.path, key)
         if "n" in self.axes:
-            where[self.axes.index("n")] = slice(int(start), int(stop))
-            block = read_h5(d, tuple(where)).transpose(self._order)
-        else:
-            block = read_h5(d, tuple(where)).transpose(self._order)[None]
+            where[self.axes.index("n")] = slice(start, stop)
+        block = read_h5(d, tuple(where)).transpose(self._order)
+        if "n" not in self.axes:
+            block = block[None]
         if "t" in self.axes and not self.has_time:
             block = block[:, 0]
-        return block if "c" in self.axes else np.expand_dims(block, 2 if self.has_time else 1)
+        if "c" not in self.axes:
+            block = block[:, :, None] if self.has_time else block[:, None]
+        return block
 
 
 _TORCH = {"float32": torch.float32, "float64": torch.float64, "complex64": torch.complex64,

@@ -28,7 +28,8 @@ def inspect(data: Dataset) -> dict[str, Any]:
         fields.append(entry)
         digests[name] = digest
         if entry["not_finite"]:
-            warnings.append(f"{name} has {entry['not_finite']} NaN or infinite values in {entry['bad_samples']} samples")
+            warnings.append(
+                f"{name} has {entry['not_finite']} NaN or infinite values in {entry['bad_samples']} samples")
         for channel in entry["constant_channels"]:
             warnings.append(f"{name}: channel {channel} never varies")
     warnings += _repeats(data, digests)
@@ -86,7 +87,8 @@ def _repeats(data: Dataset, digests: dict[str, list[bytes]]) -> list[str]:
     pairs = sorted(((same[0], i) for same in equal.values() for i in same[1:]), key=lambda pair: pair[1])
     if not pairs:
         return []
-    said = [f"{len(pairs)} samples repeat the inputs of an earlier one (first: sample {pairs[0][1]} repeats {pairs[0][0]})"]
+    old, new = pairs[0]
+    said = [f"{len(pairs)} samples repeat the inputs of an earlier one (first: sample {new} repeats {old})"]
     place = {int(i): name for name, indices in data.splits.items() for i in indices}
     placed = ([i for i in same if i in place] for same in equal.values())
     crossing = [(same[0], b) for same in placed for b in same[1:] if place[b] != place[same[0]]]

@@ -132,7 +132,7 @@ class Dataset:
         index = torch.as_tensor(np.asarray(samples))
         if index.dtype == torch.bool and index.shape == (len(self),):
             index = index.nonzero()[:, 0]
-        if index.dtype == torch.bool or index.is_floating_point() and index.numel():
+        if index.dtype == torch.bool or (index.is_floating_point() and index.numel()):
             raise NWidthError("Dataset[...]", got=f"{tuple(index.shape)} values of {index.dtype}",
                               expected=f"integers, or {len(self)} booleans")
         index = index.long()
@@ -199,8 +199,7 @@ def concatenate(parts: Sequence[Dataset]) -> Dataset:
         if not same_grid(p.grid, first.grid):
             raise NWidthError("concatenate", got=f"grids {first.grid.describe()} and {p.grid.describe()}",
                               expected="one grid")
-        if (p.t is None) != (first.t is None) or first.t is not None and (
-                p.t.shape != first.t.shape or not torch.allclose(p.t.double(), first.t.double(), rtol=1e-6, atol=1e-12)):
+        if not _same_times(p.t, first.t):
             raise NWidthError("concatenate", got="sets with different times", expected="the same times")
     merged: dict[str, Any] = {}
     for f in fields(Dataset):
@@ -216,3 +215,9 @@ def concatenate(parts: Sequence[Dataset]) -> Dataset:
                                   expected="equal shapes but for the samples")
             merged[f.name] = torch.cat(loaded)
     return replace(first, splits={}, source=", ".join(dict.fromkeys(p.source for p in parts)), **merged)
+
+
+def _same_times(a: Tensor | None, b: Tensor | None) -> bool:
+    if a is None or b is None:
+        return a is b
+    return a.shape == b.shape and torch.allclose(a.double(), b.double(), rtol=1e-6, atol=1e-12)

@@ -9,8 +9,9 @@
     /grid/x ...  coordinates of each axis; for a mesh: /grid/points (M, d), /grid/cells, /grid/weights
     /splits/...  sample indices, one dataset a split
 
-Each dataset has the attribute ``dims``. Fields are chunked by whole samples (or windows of times of one sample, where
-a sample is larger than 4 MiB) with HDF5's Fletcher-32 checksum, so that a damaged chunk is an error when it is read.
+Each dataset has the attribute ``dims``. Fields are chunked by whole samples (several where they are smaller than
+16 KiB, windows of times of one sample where it is larger than 1 MiB) with HDF5's Fletcher-32 checksum, so that a
+damaged chunk is an error when it is read.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import torch
 
 from ..backends import Grid, Mesh, grid_from_dict
 from ..errors import NWidthError
-from .arrays import H5Array, close_h5, open_h5
+from .arrays import H5Array, close_h5, open_dataset_h5, open_h5, read_h5
 from .dataset import INPUTS, Dataset
 from .files import _plain, whole_file
 
@@ -88,8 +89,7 @@ def _write_header(f: h5py.File, data: Dataset) -> None:
     if data.t is not None:
         f["t"] = data.t.double().numpy()
     for name, indices in data.splits.items():
-        f.create_group("splits") if "splits" not in f else None
-        f["splits"][name] = np.asarray(indices, dtype=np.int64)
+        f[f"splits/{name}"] = np.asarray(indices, dtype=np.int64)
 
 
 def _create_fields(f: h5py.File, block: Dataset, total: int, compression: str | None) -> None:
@@ -106,12 +106,15 @@ def _create_fields(f: h5py.File, block: Dataset, total: int, compression: str | 
 
 
 def _chunks(shape: tuple[int, ...], itemsize: int, dims: str) -> tuple[int, ...]:
-    """Whole samples, several where small (64 KiB), or a window of times of one sample where large (4 MiB)."""
+    """Whole samples, several where small (16 KiB), or a window of times of one sample where large (1 MiB).
+
+    Shuffled reading fetches a chunk for each sample, so that larger ones would be read for nothing.
+    """
     sample = max(1, int(np.prod(shape[1:])) * itemsize)
-    if sample > 4 * 2**20 and "t" in dims:
+    if sample > 2**20 and "t" in dims:
         state = max(1, sample // shape[1])
-        return (1, min(shape[1], max(1, 4 * 2**20 // state)), *shape[2:])
-    return (min(max(shape[0], 1), max(1, 2**16 // sample)), *(max(s, 1) for s in shape[1:]))
+        return (1, min(shape[1], max(1, 2**20 // state)), *shape[2:])
+    return (min(max(shape[0], 1), max(1, 2**14 // sample)), *(max(s, 1) for s in shape[1:]))
 
 
 def is_native(f: h5py.File) -> bool:
@@ -131,20 +134,24 @@ def load_native(path: str | Path) -> Dataset:
                                   for k in ("names", "units", "problem", "attributes", "grid")}
     except (KeyError, ValueError) as e:
         raise NWidthError(where, got=f"a damaged header ({e})", expected="a file that nwidth wrote") from None
+
+    def values(name: str) -> torch.Tensor | None:
+        return torch.from_numpy(read_h5(open_dataset_h5(path, name))) if name in f else None
+
     if header["grid"].get("type") == "mesh":
-        optional = {k: torch.from_numpy(f["grid"][k][()]) if k in f["grid"] else None for k in ("cells", "weights")}
-        grid: Grid | Mesh = Mesh(torch.from_numpy(f["grid/points"][()]), optional["cells"], optional["weights"])
+        points = values("grid/points")
+        if points is None:
+            raise NWidthError(where, got="a mesh without points", expected="a file that nwidth wrote")
+        grid: Grid | Mesh = Mesh(points, values("grid/cells"), values("grid/weights"))
     else:
         grid = grid_from_dict(header["grid"])
     arrays: dict[str, Any] = {}
     for name in ("u", "a", "u0"):
         if name in f:
             arrays[name] = H5Array(path, name, _text(f[name].attrs["dims"]))
-    if "mu" in f:
-        arrays["mu"] = torch.from_numpy(f["mu"][()])
-    splits = {k: torch.from_numpy(v[()]) for k, v in f["splits"].items()} if "splits" in f else {}
+    splits = {k: values(f"splits/{k}") for k in f["splits"]} if "splits" in f else {}
     return Dataset(
-        grid, t=torch.from_numpy(f["t"][()]) if "t" in f else None, t0=float(f.attrs["t0"]),
+        grid, mu=values("mu"), t=values("t"), t0=float(f.attrs["t0"]),
         names={k: tuple(v) for k, v in header["names"].items()}, units=header["units"], problem=header["problem"],
         attributes=header["attributes"], splits=splits, source=str(path), format="nwidth HDF5", **arrays,
     )

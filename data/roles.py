@@ -37,9 +37,11 @@ class Roles:
     hi: float | Sequence[float] = 1.0
 
     def __post_init__(self):
-        unknown = set(self.fields) - set(ROLES)
-        if unknown:
-            raise NWidthError("data.fields", got=f"roles {sorted(unknown)}", expected="some of " + ", ".join(ROLES))
+        allowed = {"fields": ROLES, "axes": ROLES[:3], "coordinates": (*"xyzw", "points", "cells")}
+        for name, keys in allowed.items():
+            unknown = set(getattr(self, name)) - set(keys)
+            if unknown:
+                raise NWidthError(f"data.{name}", got=f"{sorted(unknown)}", expected="some of " + ", ".join(keys))
 
     def keys(self, role: str) -> tuple[str, ...]:
         value = self.fields.get(role)
@@ -142,7 +144,10 @@ def _parameters(store: Store, keys: Sequence[str]) -> Tensor | None:
     for key in keys:
         v = store.values(key)
         v = v if v.is_floating_point() else v.double()
-        parts.append(v.reshape(len(v), -1))
+        parts.append(v.reshape(len(v) if v.ndim else 1, -1))
+    if len({len(p) for p in parts}) > 1:
+        raise NWidthError(f"{store.path}: mu", got=f"{[len(p) for p in parts]} values of {', '.join(keys)}",
+                          expected="one count for all", fix="check data.fields.mu")
     return torch.cat(parts, 1)
 
 

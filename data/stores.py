@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import NWidthError
-from .arrays import Array, H5Array, dataset_keys, open_h5
+from .arrays import Array, H5Array, dataset_keys, open_dataset_h5, open_h5, read_h5
 
 
 class Store(Protocol):
@@ -37,15 +37,15 @@ class H5Store:
 
     def _get(self, key: str) -> h5py.Dataset:
         _known(self, key)
-        return open_h5(self.path)[key]
+        return open_dataset_h5(self.path, key)
 
     def shape(self, key: str) -> tuple[int, ...]:
         shape = self._get(key).shape
         return shape[::-1] if self.reverse else shape
 
     def values(self, key: str) -> Tensor:
-        v = np.asarray(self._get(key)[()])
-        return torch.from_numpy(np.ascontiguousarray(v.T if self.reverse else v))
+        v = read_h5(self._get(key))
+        return plain_tensor(self.path, key, v.T if self.reverse else v)
 
     def field(self, keys: Sequence[str], axes: str, times: slice | int = slice(None)) -> Array:
         for key in keys:
@@ -58,7 +58,8 @@ class MemoryStore:
 
     def __init__(self, path: str | Path, arrays: Mapping[str, Any]):
         self.path = str(path)
-        self.arrays = {k: v if isinstance(v, Tensor) else torch.from_numpy(np.asarray(v)) for k, v in arrays.items()}
+        self.arrays = {k: v.detach() if isinstance(v, Tensor) else plain_tensor(self.path, k, np.asarray(v))
+                       for k, v in arrays.items()}
 
     def keys(self) -> list[str]:
         return list(self.arrays)
@@ -93,6 +94,17 @@ class MemoryStore:
         if "t" in axes:
             v = v[:, times]
         return v.contiguous().clone()  # a view would carry its whole storage
+
+
+def plain_tensor(path: str, key: str, values: np.ndarray) -> Tensor:
+    """Numbers of any kind and byte order as a tensor."""
+    if values.dtype.kind not in "biufc":
+        raise NWidthError(f"{path}: {key!r}", got=f"values of type {values.dtype}", expected="numbers",
+                          fix="name another key in data.fields")
+    native = values.dtype.newbyteorder("=")
+    if native.itemsize > (16 if native.kind == "c" else 8):
+        native = np.dtype(np.complex128 if native.kind == "c" else np.float64)  # torch has no longer ones
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=native).reshape(values.shape))
 
 
 def _known(store: Store, key: str) -> None:

@@ -38,8 +38,8 @@ class FNO(nn.Module):
     norm : of K v and of the second sum: none, instance (each channel over space), group (all channels).
     positional : append the coordinates, each axis of the domain scaled to [0, 1], to the input.
     extension : on axes that are not periodic, K uses waves of (1 + extension) times the length at the points
-        themselves, with quadrature weights: zero padding at no cost. None takes the cosine or Chebyshev basis of
-        the axis instead.
+        themselves, with quadrature weights: the accuracy of zero padding at the cost of none. None takes the
+        cosine or Chebyshev basis of the axis instead.
     activation : gelu, relu, silu, tanh, sin or identity.
     dropout : of each block's output and inside M.
     init_scale : standard deviation of the initial spectral weights over sqrt(1 / width). The default is small: the

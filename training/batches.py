@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import Sampler
 
@@ -41,11 +41,12 @@ def whole(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
 class StepBatches(Sampler[list[int]]):
     """Item indices of steps ``start`` .. ``steps`` - 1: epoch after epoch, each a permutation from (seed, epoch).
 
-    With several processes each takes every ``world``-th item of a batch. A last batch of fewer than ``world`` items
-    is filled from the front of its epoch.
+    With several processes (as torch.distributed tells when the stream begins, or as given) each takes every
+    ``world``-th item of a batch. A last batch of fewer than ``world`` items is filled from the front of its epoch.
     """
 
-    def __init__(self, count: int, batch_size: int, steps: int, seed: int, rank: int = 0, world: int = 1):
+    def __init__(self, count: int, batch_size: int, steps: int, seed: int, rank: int | None = None,
+                 world: int | None = None):
         self.count, self.batch_size, self.steps, self.seed = count, min(batch_size, count), steps, seed
         self.rank, self.world, self.start = rank, world, 0
 
@@ -57,6 +58,10 @@ class StepBatches(Sampler[list[int]]):
         return self.steps
 
     def __iter__(self) -> Iterator[list[int]]:
+        rank, world = self.rank, self.world
+        if rank is None or world is None:
+            ready = distributed.is_available() and distributed.is_initialized()
+            rank, world = (distributed.get_rank(), distributed.get_world_size()) if ready else (0, 1)
         order: list[int] = []
         epoch = -1
         for step in range(self.start, self.steps):
@@ -66,6 +71,6 @@ class StepBatches(Sampler[list[int]]):
                 order = torch.randperm(self.count, generator=generator).tolist()
             at = (step % self.per_epoch) * self.batch_size
             batch = order[at : at + self.batch_size]
-            if len(batch) < self.world:
-                batch = batch + order[: self.world - len(batch)]
-            yield batch[self.rank :: self.world]
+            if len(batch) < world:
+                batch = batch + order[: world - len(batch)]
+            yield batch[rank::world]

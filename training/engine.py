@@ -70,11 +70,12 @@ class Keeper(pl.Callback):
         self.waited = 0
         self.seconds = self.cpu_seconds = 0.0
         self.running: list[Tensor] = []
+        self.random: dict[str, Tensor] = {}
 
     def state_dict(self) -> dict[str, Any]:
         return {"history": self.history, "best": self.best, "best_error": self.best_error, "waited": self.waited,
                 "seconds": self.seconds, "cpu_seconds": self.cpu_seconds,
-                "running": [float(v) for v in self.running]}
+                "running": [float(v) for v in self.running], "random": _random_state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for k, v in state.items():
@@ -85,6 +86,8 @@ class Keeper(pl.Callback):
         self._clock = self._saved = time.perf_counter()
         self._cpu = time.process_time()
         module.seconds = self.seconds
+        if self.random:  # the last thing before the first step: dropout goes on where it was
+            _set_random_state(self.random)
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: Steps, outputs, batch, index) -> None:  # type: ignore[override]
         now, cpu = time.perf_counter(), time.process_time()
@@ -201,7 +204,7 @@ def run_training(network: nn.Module, pairs: Pairs, task: Task, loss: nn.Module, 
 
     A checkpoint in ``folder`` is continued: the result is that of an uninterrupted run with the same seed.
     """
-    batches = StepBatches(len(pairs), settings.batch_size, 1, seed, _rank(), _world())
+    batches = StepBatches(len(pairs), settings.batch_size, 1, seed)
     batches.steps = steps = settings.steps or settings.epochs * batches.per_epoch
     collate: Any = whole
     loader: DataLoader = DataLoader(pairs, batch_sampler=batches, num_workers=settings.workers, collate_fn=collate,
@@ -237,9 +240,14 @@ def run_training(network: nn.Module, pairs: Pairs, task: Task, loss: nn.Module, 
     return keeper
 
 
-def _rank() -> int:
-    return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0)) if _world() > 1 else 0)
+def _random_state() -> dict[str, Tensor]:
+    cuda = {f"cuda{i}": torch.cuda.get_rng_state(i) for i in range(torch.cuda.device_count())}
+    return {"cpu": torch.get_rng_state(), **cuda}
 
 
-def _world() -> int:
-    return int(os.environ.get("WORLD_SIZE", 1))
+def _set_random_state(state: dict[str, Tensor]) -> None:
+    torch.set_rng_state(state["cpu"].cpu())
+    for i in range(torch.cuda.device_count()):
+        if f"cuda{i}" in state:
+            torch.cuda.set_rng_state(state[f"cuda{i}"].cpu(), i)
+

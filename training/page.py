@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,9 @@ def cells(entry: Mapping[str, Any]) -> dict[str, str]:
 
 
 def console() -> Console:
-    """Standard output; a pipe or a log gets lines wide enough for the table."""
+    """Standard output; a pipe or a log gets lines wide enough for the table. Only the first process speaks."""
+    if int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) > 0:
+        return Console(quiet=True)
     shown = Console(highlight=False, soft_wrap=True)
     return shown if shown.is_terminal else Console(highlight=False, soft_wrap=True, width=150)
 

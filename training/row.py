@@ -10,7 +10,7 @@ from ..data import Dataset
 from ..data.files import save_state
 from .measure import environment, fit_and_time, pictures, predict_and_score
 from .runs import PICTURES, is_finished, load_fitted, save_config, save_fitted
-from .session import Session, build_surrogate, config_hash
+from .session import Session, build_surrogate, config_hash, whole_number
 
 
 def fit_row(config: Mapping[str, Any], session: Session, folder: Path) -> list[dict[str, Any]]:
@@ -18,14 +18,14 @@ def fit_row(config: Mapping[str, Any], session: Session, folder: Path) -> list[d
 
     A fit that was interrupted goes on from its checkpoint. The test split is read here, after selection.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    seed = whole_number("seed", config["seed"])
     save_config(folder, config)
     if is_finished(folder):
         surrogate, _, fit = load_fitted(folder)
         log, cost = fit, fit["cost"]
     else:
         surrogate = build_surrogate(config["surrogate"])
-        done, cost = fit_and_time(surrogate, session.train, session.val, seed=int(config["seed"]), folder=folder)
+        done, cost = fit_and_time(surrogate, session.train, session.val, seed=seed, folder=folder)
         save_fitted(folder, surrogate, done, cost, session.indices, environment())
         log = {"history": done.history, "notes": done.notes, "selected": done.selected}
     rows = []

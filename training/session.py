@@ -35,6 +35,13 @@ class Session:
         return self.parts.get("val")
 
 
+def whole_number(name: str, value: Any, least: int = 0) -> int:
+    """``value`` as an integer of at least ``least``; the error names the config's key."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise NWidthError(name, got=repr(value), expected=f"a whole number from {least}")
+    return value
+
+
 def set_threads(threads: Any) -> int:
     """``auto``: the cores this process may use, at most 8, since small trainings slow down with more."""
     if threads in (None, "auto"):
@@ -56,10 +63,10 @@ def open_data(config: Mapping[str, Any], path: str | None = None) -> Dataset:
     roles = Roles(named["fields"], named["axes"], named["coordinates"], config["kind"], config["lo"], config["hi"])
     data = open_dataset(path, roles, config["format"])
     if config["n"] is not None:
-        if not 1 <= config["n"] <= len(data):
+        if whole_number("data.n", config["n"], 1) > len(data):
             raise NWidthError("data.n", got=f"{config['n']}", expected=f"1 to {len(data)}, the samples of {path}")
-        data = data[: int(config["n"])]
-    data = data.thin(int(config["stride"]), int(config["time_stride"]))
+        data = data[: config["n"]]
+    data = data.thin(*(whole_number(f"data.{k}", config[k], 1) for k in ("stride", "time_stride")))
     if config["dtype"] is not None:
         dtypes = {"float32": torch.float32, "float64": torch.float64}
         if config["dtype"] not in dtypes:

@@ -1,4 +1,4 @@
-"""One module a file format. Each has ``matches(path)`` and ``read(path, roles)``; ``open_dataset`` tries them in turn."""
+"""One module a file format, with ``matches(path)`` and ``read(path, roles)``; ``open_dataset`` tries them in turn."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ FORMATS = {
 def open_dataset(path: str | Path, roles: Roles | None = None, format: str = "auto") -> Dataset:
     """Open a file of PDE data, whatever its format; fields of HDF5 files stay on disk.
 
-    ``format`` is ``auto`` or one of native, pdebench, neuralop, matlab, npz, plain. With ``roles`` that name fields, the
-    file's own conventions are not consulted: the roles say it all.
+    ``format`` is ``auto`` or one of native, pdebench, neuralop, matlab, npz, plain. With ``roles`` that name fields,
+    the file's own conventions are not consulted: the roles say it all.
 
     Errors: a missing file, a format that no reader knows, a key that is not there (with those that are), axes that
     cannot be guessed.

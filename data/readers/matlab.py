@@ -50,4 +50,4 @@ def _open(path: Path) -> Store:
         raise NWidthError(f"open {path}", got=f"a file that SciPy cannot read ({str(e)[:80]})",
                           expected="a whole MATLAB file", fix="copy or download it again") from None
     arrays = {k: v for k, v in content.items() if isinstance(v, np.ndarray) and v.dtype.kind in "biufc"}
-    return MemoryStore(path, {k: v.astype(v.dtype.newbyteorder("=")) for k, v in arrays.items()})
+    return MemoryStore(path, arrays)

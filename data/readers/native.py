@@ -6,6 +6,7 @@ from ..arrays import open_h5
 from ..dataset import Dataset
 from ..native import is_native, load_native
 from ..roles import Roles
+from . import plain
 
 
 def matches(path: Path) -> bool:
@@ -13,4 +14,4 @@ def matches(path: Path) -> bool:
 
 
 def read(path: Path, roles: Roles) -> Dataset:
-    return load_native(path)
+    return plain.read(path, roles) if roles.fields else load_native(path)

@@ -20,7 +20,8 @@ def read(path: Path, roles: Roles) -> Dataset:
     try:
         content = np.load(path, allow_pickle=False)
         arrays = {"u": content} if isinstance(content, np.ndarray) else {k: content[k] for k in content.files}
-    except (ValueError, OSError, EOFError) as e:
+    except Exception as e:  # NumPy raises many kinds for a damaged archive
         raise NWidthError(f"open {path}", got=f"a file that NumPy cannot read without pickle ({str(e)[:80]})",
                           expected="plain arrays", fix="save arrays of numbers only") from None
-    return assemble(MemoryStore(path, arrays), roles, format="NumPy")
+    numbers = {k: v for k, v in arrays.items() if isinstance(v, np.ndarray) and v.dtype.kind in "biufc"}
+    return assemble(MemoryStore(path, numbers), roles, format="NumPy")

@@ -28,6 +28,8 @@ def matches(path: Path) -> bool:
 def read(path: Path, roles: Roles) -> Dataset:
     f = open_h5(path)
     store = H5Store(path)
+    if roles.fields:
+        return assemble(store, roles, format="HDF5")
     coordinates = {c: f"{c}-coordinate" for c in "xyz" if f"{c}-coordinate" in f}
     attributes = {k: v.tolist() if hasattr(v, "tolist") else v for k, v in f.attrs.items()}
     for name, value in re.findall(r"(beta|Nu|Rho|rho|nu|eta|zeta)_?([0-9][0-9.eE+-]*)", path.stem):

@@ -53,7 +53,7 @@ class InputEncoder:
             x = tensor(getattr(data, name))
             pod = POD(center=True).fit(x, weight, energy=self.energy, cap=self.rank)
             self.pods[name] = pod
-            norm = pod.encode(x).square().sum(1).mean().sqrt()
+            norm = pod.encode(x).abs().square().sum(1).mean().sqrt()
             self.scales[name] = torch.where(norm > 0, norm, torch.ones_like(norm))
         return self
 

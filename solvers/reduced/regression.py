@@ -187,7 +187,7 @@ class PODRegression(Surrogate):
         spread = None
         if std is not None:
             basis = pod.basis.reshape(pod.rank, -1)
-            variance = (std.square() @ basis.square()).reshape(field.shape)
+            variance = (std.square() @ basis.abs().square()).reshape(field.shape)
             spread = ((variance if self.missed is None else variance + self.missed).sqrt()) * self.scale
         return Prediction(self._onto(field, inputs), None if spread is None else self._onto(spread, inputs).abs())
 

@@ -58,13 +58,13 @@ class Ridge:
 
     def _solve(self, factors, alpha: float) -> None:
         _, s, Vh, Uy, mx, my = factors
-        filtered = s / (s.square() + alpha * s[0].square())
+        filtered = s / (s.square() + alpha * s[0].square()).clamp_min(1e-300)  # inputs that never vary
         self.weight = Vh.mH @ (filtered[:, None] * Uy)
         self.bias = my - mx @ self.weight
 
     def _leave_one_out(self, factors, y: Tensor, alpha: float) -> float:
         U, s, _, Uy, _, my = factors
-        keep = s.square() / (s.square() + alpha * s[0].square())
+        keep = s.square() / (s.square() + alpha * s[0].square()).clamp_min(1e-300)
         fitted = my + U @ (keep[:, None] * Uy)
         leverage = (1 / len(y) + (U.abs().square() * keep).sum(1)).clamp_max(1 - 1e-10)
         error = (y - fitted) / (1 - leverage)[:, None]

@@ -105,7 +105,7 @@ def test_a_killed_training_resumes_to_the_same_result(tmp_path, after):
     command = [
         sys.executable, "-m", "nwidth.cli", "train", "surrogate=fno", f"data.path={path}", "training.epochs=60",
         "training.checkpoint_seconds=0.05", "training.batch_size=8", "threads=1", "training.tensorboard=false",
-        "surrogate.network.width=8", "split.test=8", "split.val=8",
+        "surrogate.network.width=8", "surrogate.network.dropout=0.1", "split.test=8", "split.val=8",
     ]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -125,3 +125,20 @@ def test_a_killed_training_resumes_to_the_same_result(tmp_path, after):
     histories = [json.loads((f / "fit.json").read_text())["history"] for f in (whole, killed)]
     assert [(h["step"], h["train_loss"], h["val_rel_l2"]) for h in histories[0]] == [
         (h["step"], h["train_loss"], h["val_rel_l2"]) for h in histories[1]]  # fmt: skip
+
+
+def test_two_processes_train_as_one(tmp_path):
+    path = generate(Burgers(times=2, final_time=0.1), 40, 16, 0, tmp_path / "b.h5")
+    histories = []
+    for devices in (1, 2):
+        folder = tmp_path / f"run{devices}"
+        command = [
+            sys.executable, "-m", "nwidth.cli", "train", "surrogate=fno", f"data.path={path}", "training.epochs=2",
+            "training.batch_size=8", "threads=1", "training.tensorboard=false", "surrogate.network.width=8",
+            "split.test=8", "split.val=8", "training.device=cpu", f"training.devices={devices}", f"hydra.run.dir={folder}",
+        ]  # fmt: skip
+        done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("run: ") == 1  # only the first process speaks
+        histories.append([h["val_rel_l2"] for h in json.loads((folder / "fit.json").read_text())["history"]])
+    assert histories[0] == pytest.approx(histories[1], rel=1e-4)

@@ -1,0 +1,50 @@
+"""Third-party data, one thread, three seeds: Darcy and Burgers at 16 points as neuraloperator ships them.
+
+usage: python benchmarks/realdata.py [darcy|burgers] [folder for the reports]
+
+Needs darcy_train_16.pt and burgers_train_16.pt in the folder that NWIDTH_REALDATA names, or in
+../shared/realdata/neuralop beside the repository; says so and ends well where they are absent. 100 samples test and
+100 validate, by one seeded split; methods without a network learn from training and validation samples in the end.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from nwidth.training.report import load_report
+
+ROOT = Path(os.environ.get("NWIDTH_REALDATA", Path(__file__).parents[1] / ".." / "shared" / "realdata")) / "neuralop"
+COMMON = ["split.test=100", "split.val=100", "seeds=[0,1,2]", "threads=1"]
+CASES = {
+    "darcy": ["surrogates=[mean,linear,kernel,pod_gp,fno,neuralop_fno]", "training.epochs=50"],
+    "burgers": ["surrogates=[mean,linear,kernel,pod_gp,fno,neuralop_fno]", "training.epochs=100", "training.time=axis",
+                "problem=burgers"],
+}  # fmt: skip
+ASKED = {
+    "darcy": {"mean": 0.50, "linear": 0.25, "kernel": 0.15, "fno": 0.10},
+    "burgers": {"kernel": 0.003, "fno": 0.005},
+}
+
+
+def main() -> None:
+    names = [a for a in sys.argv[1:] if a in CASES] or list(CASES)
+    folder = Path(next((a for a in sys.argv[1:] if a not in CASES), "runs/realdata"))
+    for name in names:
+        path = ROOT / f"{name}_train_16.pt"
+        if not path.is_file():
+            print(f"{path} is not here: set NWIDTH_REALDATA to a folder that has neuralop/{path.name}")
+            continue
+        command = [sys.executable, "-m", "nwidth.cli", "compare", f"data.path={path}", *COMMON, *CASES[name],
+                   f"hydra.run.dir={folder / name}", f"title={name} 16"]  # fmt: skip
+        subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        for entry in load_report(folder / name)["summary"]:
+            asked = ASKED[name].get(entry["surrogate"])
+            if asked is not None and entry["split"] == "test":
+                e, cpu = entry["rel_l2"]["mean"], entry["fit_cpu_seconds"]
+                print(f"{name} {entry['surrogate']}: {e:.4f}, asked at most {asked}; fit {cpu:.1f} CPU-seconds"
+                      f" {'ok' if e <= asked else 'MISSED'}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

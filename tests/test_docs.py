@@ -1,0 +1,109 @@
+"""The documentation says what is so: its Python runs, its command lines have keys that exist, the tour works."""
+
+from __future__ import annotations
+
+import doctest
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMANDS = ("generate", "info", "train", "compare", "evaluate", "predict")
+# the tour's sizes, made small enough for a test
+SMALL = {"n=300": "n=30", "n=20": "n=4", "resolution=32": "resolution=8", "resolution=64": "resolution=16",
+         "training.epochs=15": "training.epochs=1", "training.epochs=5": "training.epochs=1"}
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.S | re.M)
+
+
+def command_lines(page: Path) -> list[list[str]]:
+    """The ``nwidth COMMAND ...`` lines of a page's shell blocks, as lists of arguments."""
+    whole = "\n".join(blocks(page, "sh")).replace("\\\n", " ")
+    found = [shlex.split(line) for line in whole.splitlines() if line.startswith("nwidth ")]
+    return [words[1:] for words in found if words[1] in COMMANDS]
+
+
+def ids(page: Path) -> str:
+    return page.name
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=ids)
+def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict = {"__name__": page.stem}
+    for i, code in enumerate(blocks(page, "python")):
+        where = f"{page.name}, block {i + 1}"
+        if ">>> " in code:
+            test = doctest.DocTestParser().get_doctest(code, names, where, str(page), 0)
+            runner = doctest.DocTestRunner(verbose=False)
+            runner.run(test, clear_globs=False)
+            assert runner.summarize(verbose=False).failed == 0, where
+            names = test.globs
+        else:
+            exec(compile(code, where, "exec"), names)
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if command_lines(p)], ids=ids)
+def test_command_lines_name_keys_that_exist(page: Path):
+    from hydra import compose, initialize_config_module
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    parser = OverridesParser.create()
+    with initialize_config_module("nwidth.conf", version_base="1.3"):
+        for command, *rest in command_lines(page):
+            words = [w for w in rest if w not in ("-m", "--multirun")]
+            if command == "info" and "=" not in words[0]:
+                words[0] = f"data.path={words[0]}"
+            given = []
+            for word, override in zip(words, parser.parse_overrides(words)):
+                if override.is_sweep_override():  # one job of a sweep stands for all
+                    word = f"{override.get_key_element()}={next(iter(override.sweep_string_iterator()))}"
+                given.append(word)
+            whole = compose(command, overrides=given, return_hydra_config=True)
+            assert whole.command == command
+
+
+def test_the_tour_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
+    from nwidth import cli
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    tour = re.search(r"start:tour.*end:tour", (ROOT / "README.md").read_text(encoding="utf-8"), re.S)
+    assert tour is not None
+    page = tmp_path / "tour.md"
+    page.write_text(tour.group(0), encoding="utf-8")
+    lines = command_lines(page)
+    assert {words[0] for words in lines} == set(COMMANDS)
+    for words in lines:
+        small = [SMALL.get(w, w) for w in words] + ["threads=1"]
+        monkeypatch.setattr(sys, "argv", ["nwidth", *small])
+        try:
+            cli.main()
+        except SystemExit as stop:
+            assert not stop.code, f"{small}: {capfd.readouterr().err}"
+    for made in ("first/report.html", "fno_h1/model.safetensors", "sweep/3/report.json", "swept/report.html",
+                 "answers.h5"):
+        assert (tmp_path / made).is_file(), made
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "examples").glob("*.py")), ids=ids)
+def test_examples_run(script: Path, tmp_path: Path):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, env=environment, capture_output=True, text=True,
+                          timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"0\.\d{4}", done.stdout), done.stdout
+
+
+def test_links_lead_somewhere():
+    for page in [*PAGES, *(ROOT / name for name in ("DESIGN.md", "CONTRIBUTING.md", "CHANGELOG.md"))]:
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
