@@ -40,8 +40,8 @@ types: $(STAMP)
 	cd $(VENV)/typed && MYPYPATH=. ../bin/mypy --config-file $(CURDIR)/pyproject.toml -p nwidth
 
 docs: $(STAMP)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt ".[docs]"
-	$(BIN)/mkdocs build --strict
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(STAMP)
 	for f in benchmarks/*.py; do echo "== $$f"; $(BIN)/python $$f || exit 1; done

@@ -288,10 +288,10 @@ class Mesh:
         return self.points.T.double()
 
     def weights(self) -> Tensor:
-        """Given weights; else lumped P1 weights of triangles or segments; else equal weights of sum 1."""
+        """Given weights; else lumped P1 weights of segments, triangles or tetrahedra; else equal weights of sum 1."""
         if self.point_weights is not None:
             return self.point_weights.double()
-        if self.cells is not None and self.cells.shape[1] == self.ndim + 1:
+        if self.cells is not None and self.cells.shape[1] <= self.ndim + 1:
             return _lumped_simplex_weights(self.points.double(), self.cells.long())
         return torch.full((len(self.points),), 1.0 / len(self.points), dtype=torch.float64)
 
@@ -316,7 +316,7 @@ class Mesh:
 def _lumped_simplex_weights(points: Tensor, cells: Tensor) -> Tensor:
     corners = points[cells]
     edges = corners[:, 1:] - corners[:, :1]
-    volume = torch.linalg.det(edges).abs() / math.factorial(points.shape[1])
+    volume = torch.linalg.det(edges @ edges.mT).clamp_min(0).sqrt() / math.factorial(edges.shape[1])  # also of surfaces
     w = torch.zeros(len(points), dtype=torch.float64)
     return w.index_add(0, cells.flatten(), (volume / cells.shape[1]).repeat_interleave(cells.shape[1]))
 

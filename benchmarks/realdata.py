@@ -17,9 +17,10 @@ from nwidth.training.report import load_report
 ROOT = Path(os.environ.get("NWIDTH_REALDATA", Path(__file__).parents[1] / ".." / "shared" / "realdata")) / "neuralop"
 COMMON = ["split.test=100", "split.val=100", "seeds=[0,1,2]", "threads=1"]
 CASES = {
-    "darcy": ["surrogates=[mean,linear,kernel,pod_gp,fno,neuralop_fno]", "training.epochs=50"],
-    "burgers": ["surrogates=[mean,linear,kernel,pod_gp,fno,neuralop_fno]", "training.epochs=100", "training.time=axis",
-                "problem=burgers"],
+    "darcy": ["surrogates=[mean,linear,kernel,pod_gp,fno,neuralop_fno]", "training.epochs=50",
+              "+options.fno.network.modes=12"],
+    "burgers": ["surrogates=[mean,linear,kernel,pod_gp,reduced_basis,fno,neuralop_fno]", "training.epochs=100",
+                "problem=burgers", "+options.fno.network.width=48", "training.batch_size=10"],
 }  # fmt: skip
 ASKED = {
     "darcy": {"mean": 0.50, "linear": 0.25, "kernel": 0.15, "fno": 0.10},

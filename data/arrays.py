@@ -56,7 +56,7 @@ def _open(path: str | Path) -> tuple[h5py.File, dict[str, h5py.Dataset]]:
         handle = h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE, rdcc_nslots=10_007)
     except OSError as e:
         raise NWidthError(
-            f"open {path}", got=f"a file that HDF5 cannot read ({str(e).splitlines()[0][:120]})",
+            f"open {path}", got=f"a file that HDF5 cannot read ({first_line(e)})",
             expected="a whole HDF5 file", fix="it may be truncated or of another format: copy or download it again",
         ) from None
     _handles[key] = handle, {}
@@ -77,9 +77,9 @@ def read_h5(d: h5py.Dataset, where: tuple = ()) -> np.ndarray:
     """Some values of a dataset; a chunk whose checksum fails, or anything else that HDF5 cannot read, is an error."""
     try:
         values = np.asarray(d[where])
-    except OSError as e:
+    except (OSError, RuntimeError) as e:
         raise NWidthError(
-            f"{d.file.filename}: {d.name!r}", got=f"a chunk that cannot be read ({str(e).splitlines()[0][:100]})",
+            f"{d.file.filename}: {d.name!r}", got=f"a chunk that cannot be read ({first_line(e)})",
             expected="data that match their checksums", fix="the file is damaged: copy or generate it again",
         ) from None
     if values.dtype.names == _MATLAB_COMPLEX:
@@ -259,6 +259,11 @@ class H5Array:
 
 _TORCH = {"float32": torch.float32, "float64": torch.float64, "complex64": torch.complex64,
           "complex128": torch.complex128}
+
+
+def first_line(error: BaseException) -> str:
+    """What a library said, short enough for one line."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:100]
 
 
 def dataset_keys(handle: h5py.File) -> list[str]:

@@ -154,7 +154,9 @@ def _parameters(store: Store, keys: Sequence[str]) -> Tensor | None:
 def _grid(store: Store, roles: Roles, letters: str, shape: Sequence[int]) -> Grid | Mesh:
     if "points" in roles.coordinates:
         cells = store.values(roles.coordinates["cells"]).long() if "cells" in roles.coordinates else None
-        return Mesh(store.values(roles.coordinates["points"]).double(), cells)
+        points = store.values(roles.coordinates["points"]).double()
+        # some files hold one row for each coordinate
+        return Mesh(points.T if points.ndim == 2 and len(points) != shape[0] == points.shape[1] else points, cells)
     kinds = [roles.kind] * len(letters) if isinstance(roles.kind, str) or roles.kind is None else list(roles.kind)
     lo, hi = ([v] * len(letters) if isinstance(v, int | float) else list(v) for v in (roles.lo, roles.hi))
     if not len(kinds) == len(lo) == len(hi) == len(letters):

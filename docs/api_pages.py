@@ -65,8 +65,11 @@ def _block(block: str) -> str:
     if block.startswith("    "):
         return block  # an equation, as code
     if len(lines) > 2 and set(lines[1]) == {"-"}:
-        items = [f"- **{name}** : {rest}" if sep else f"  {line.strip()}"
-                 for line in map(_escape, lines[2:]) for name, sep, rest in [line.partition(" : ")]]
+        items = [
+            f"- **{name}** : {rest}" if sep else f"  {line.strip()}"
+            for line in map(_escape, lines[2:])
+            for name, sep, rest in [line.partition(" : ")]
+        ]
         return "\n".join([f"**{lines[0]}**", "", *items])
     return _escape(block)
 

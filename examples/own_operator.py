@@ -6,8 +6,6 @@ Run it with: python own_operator.py
 from functools import partial
 
 import torch
-from torch import Tensor, nn
-
 from nwidth import Grid
 from nwidth.data import RandomSplit, apply_split
 from nwidth.data.metrics import relative_l2
@@ -15,6 +13,7 @@ from nwidth.operators import ChannelMLP, SpectralConv
 from nwidth.solvers import Burgers
 from nwidth.solvers.reduced import PODRegression, Ridge
 from nwidth.training import NeuralSurrogate, OneCycle, TrainingSettings
+from torch import Tensor, nn
 
 
 class Residual(nn.Module):
@@ -39,11 +38,12 @@ def main() -> None:
     problem = Burgers(nu=0.05, final_time=0.5, times=4)
     data = problem.simulate(range(160), seed=0, grid=problem.grid(64)).to(dtype=torch.float32)
     parts, _ = apply_split(data, RandomSplit(test=20, val=20))
-    settings = TrainingSettings(epochs=60, batch_size=20, tensorboard=False, progress=False, device="cpu")
+    settings = TrainingSettings(epochs=30, batch_size=20, tensorboard=False, progress=False, device="cpu")
     surrogates = {
         "linear": PODRegression(Ridge()),
-        "own network": NeuralSurrogate(partial(Residual, width=24), partial(torch.optim.AdamW, lr=3e-3),
-                                       schedule=OneCycle(), training=settings),
+        "own network": NeuralSurrogate(
+            partial(Residual, width=24), partial(torch.optim.AdamW, lr=3e-3), schedule=OneCycle(), training=settings
+        ),
     }
     for name, surrogate in surrogates.items():
         log = surrogate.fit(parts["train"], parts["val"], seed=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...errors import NWidthError
+from ..arrays import first_line
 from ..dataset import Dataset
 from ..roles import Roles
 from . import matlab, native, neuralop, npz, pdebench, plain
@@ -28,12 +29,13 @@ def open_dataset(path: str | Path, roles: Roles | None = None, format: str = "au
         raise NWidthError(f"open {path}", got="no such file", fix="check data.path")
     if format not in ("auto", *FORMATS):
         raise NWidthError(f"open {path}", got=f"data.format={format!r}", expected="auto, " + ", ".join(FORMATS))
-    if format == "auto":
-        for name, reader in FORMATS.items():
-            if reader.matches(path):
-                format = name
-                break
-        else:
-            raise NWidthError(f"open {path}", got=f"a file ending in {path.suffix!r} that no reader recognises",
-                              expected=".h5, .hdf5, .pt, .mat or .npz", fix="set data.format, or convert the file")
-    return FORMATS[format].read(path, roles or Roles())
+    try:
+        if format == "auto":
+            format = next((name for name, reader in FORMATS.items() if reader.matches(path)), "")
+        if format:
+            return FORMATS[format].read(path, roles or Roles())
+    except (OSError, RuntimeError, KeyError) as e:  # what HDF5 raises for damaged metadata
+        raise NWidthError(f"open {path}", got=f"a file that cannot be read ({first_line(e)})", expected="a whole file",
+                          fix="it may be damaged: copy or download it again") from e
+    raise NWidthError(f"open {path}", got=f"a file ending in {path.suffix!r} that no reader recognises",
+                      expected=".h5, .hdf5, .pt, .mat or .npz", fix="set data.format, or convert the file")

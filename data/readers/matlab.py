@@ -13,6 +13,7 @@ import numpy as np
 import scipy.io
 
 from ...errors import NWidthError
+from ..arrays import first_line
 from ..dataset import Dataset
 from ..roles import Roles, assemble
 from ..stores import H5Store, MemoryStore, Store
@@ -47,7 +48,7 @@ def _open(path: Path) -> Store:
     try:
         content = scipy.io.loadmat(path)
     except Exception as e:  # scipy raises many kinds for a damaged file
-        raise NWidthError(f"open {path}", got=f"a file that SciPy cannot read ({str(e)[:80]})",
+        raise NWidthError(f"open {path}", got=f"a file that SciPy cannot read ({first_line(e)})",
                           expected="a whole MATLAB file", fix="copy or download it again") from None
     arrays = {k: v for k, v in content.items() if isinstance(v, np.ndarray) and v.dtype.kind in "biufc"}
     return MemoryStore(path, arrays)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ...errors import NWidthError
+from ..arrays import first_line
 from ..dataset import Dataset
 from ..roles import Roles, assemble
 from ..stores import MemoryStore
@@ -27,7 +28,7 @@ def read(path: Path, roles: Roles) -> Dataset:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as e:  # torch raises many kinds for a damaged file
-        raise NWidthError(f"open {path}", got=f"a file refused by weights_only loading ({str(e).splitlines()[0][:80]})",
+        raise NWidthError(f"open {path}", got=f"a file refused by weights_only loading ({first_line(e)})",
                           expected="a dict of plain tensors", fix="save tensors only") from None
     if isinstance(content, Tensor):
         content = {"u": content}

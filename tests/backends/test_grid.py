@@ -140,6 +140,15 @@ def test_mesh_of_others_has_the_area_of_its_domain(realdata):
     assert float(Mesh(points, cells).weights().sum()) == pytest.approx(4.0, rel=1e-10)  # [-1, 1]^2
 
 
+@pytest.mark.parametrize(("dimension", "vertices"), [(1, 2), (2, 2), (3, 2), (2, 3), (3, 3), (3, 4)])
+def test_simplex_volumes_also_of_curves_and_surfaces(dimension, vertices):
+    points = torch.randn(vertices, dimension, dtype=torch.float64, generator=torch.Generator().manual_seed(vertices))
+    edges = (points[1:] - points[0]).numpy()
+    volume = np.prod(np.linalg.svd(edges, compute_uv=False)) / math.factorial(vertices - 1)
+    mesh = Mesh(points, torch.arange(vertices)[None])
+    assert mesh.weights().tolist() == pytest.approx([volume / vertices] * vertices)
+
+
 @pytest.mark.parametrize(("make", "words"), [
     (lambda: Axis("cubic", 4), "kind='cubic'"),
     (lambda: Axis("nodal", 1), "n=1"),

@@ -41,8 +41,10 @@ def in_order(values: np.ndarray, axes: str) -> np.ndarray:
     return values.transpose([axes.index(a) for a in "ntcxyz" if a in axes])
 
 
-@pytest.mark.parametrize("axes", ["nx", "ncx", "nxy", "ncxy", "ncxyz", "ntx", "ntcxy", "txn", "yxcn", "xtcn", "xt", "cxy",
-                                  "tnyx"])
+LAYOUTS = ["nx", "ncx", "nxy", "ncxy", "ncxyz", "ntx", "ntcxy", "txn", "yxcn", "xtcn", "xt", "cxy", "tnyx"]
+
+
+@pytest.mark.parametrize("axes", LAYOUTS)
 @pytest.mark.parametrize("chunks", [None, True])
 def test_every_layout_and_selection(tmp_path, axes, chunks):
     values = array_of(axes)
@@ -52,10 +54,10 @@ def test_every_layout_and_selection(tmp_path, axes, chunks):
     assert array.shape == expected.shape and len(array) == n and array.ndim == expected.ndim
     assert array.nbytes == expected.nbytes
     picks = [slice(None), slice(1, 7, 2), slice(5, None), [0], [n - 1, 0], [0, 0, n // 2], [-1],
-             list(np.random.default_rng(1).permutation(n)), [], np.arange(n) % 2 == 0]
+             np.random.default_rng(1).permutation(n), np.array([], int), np.arange(n) % 2 == 0]
     for pick in picks:
         found = array[pick]
-        assert np.array_equal(found.numpy(), expected[np.asarray(pick, int) if pick == [] else pick]), pick
+        assert np.array_equal(found.numpy(), expected[pick]), pick
         assert found.is_contiguous()
     assert np.array_equal(array[n - 1].numpy(), expected[n - 1])
     if "t" in axes:
@@ -122,7 +124,7 @@ def test_matlab_writes_complex_numbers_as_pairs(tmp_path):
 
 
 @pytest.mark.parametrize(("make", "words"), [
-    (lambda p: H5Array(p, "v", "nx"), "no dataset 'v', expected one of u"),
+    (lambda p: H5Array(p, "v", "nx"), "no dataset 'v', expected one of text, u, w"),
     (lambda p: H5Array(p, "u", "nxy"), "axes='nxy'"),
     (lambda p: H5Array(p, "u", "nn"), "axes='nn'"),
     (lambda p: H5Array(p, "u", "nq"), "axes='nq'"),
@@ -142,7 +144,7 @@ def test_errors_name_what_arrived(tmp_path, make, words):
     write(path, np.array([b"a", b"b"]), "text")
     with pytest.raises(NWidthError) as error:
         make(path)
-    assert words in str(error.value).lower().replace("negative", "negative")
+    assert words in str(error.value)
 
 
 def test_handles_are_reused_bounded_and_follow_a_replaced_file(tmp_path):
