@@ -163,10 +163,24 @@ def _resolve_surrogates(config: dict[str, Any], overrides: list[str]) -> dict[st
         whole = compose("compare", overrides=[*kept, f"surrogate={name}"])
         own = whole.surrogate
         if config["options"] and name in config["options"]:
+            _open_empty(own)
             own = OmegaConf.merge(own, OmegaConf.create(config["options"][name]))
             whole.surrogate = own
         found[name] = OmegaConf.to_container(whole, resolve=True)["surrogate"]  # type: ignore[index,call-overload]
     return found
+
+
+def _open_empty(node: Any) -> None:
+    """Let keys be added where a config has an empty mapping, as the options of a foreign model are."""
+    from omegaconf import DictConfig, OmegaConf
+
+    for key in node:
+        child = None if OmegaConf.is_interpolation(node, key) else node[key]
+        if isinstance(child, DictConfig):
+            if len(child):
+                _open_empty(child)
+            else:
+                OmegaConf.set_struct(child, False)
 
 
 def _one_line(error: BaseException) -> str | None:

@@ -81,7 +81,7 @@ problem=NAME       $PROBLEMS
 problem.KEY=VALUE  the problem's parameters; print them with: nwidth generate problem=NAME --cfg job
 n= resolution= seed=   sample i depends on (seed, i) alone; resolution may be a list, one size an axis
 splits.train=800 splits.val=100 splits.test=124   stored in the file
-dtype=float32  device=cpu  block=64  overwrite=false
+dtype=float32  device=cpu  block=256  overwrite=false
 An interrupted run goes on when it is called again, and gives the same values.
 """,
 }

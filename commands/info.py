@@ -33,7 +33,7 @@ def run(config: dict[str, Any], folder: Path) -> None:
                        f["units"] or "-", *(f"{f[k]:.4g}" for k in ("min", "max", "mean", "std")),
                        str(f["not_finite"]), ", ".join(f["constant_channels"]) or "-")
     out.print(fields)
-    for key, value in data.attributes.items():
+    for key, value in ((k, v) for k, v in data.attributes.items() if v not in ({}, None)):
         out.print(f"{key}: {value}")
     if data.problem is not None:
         out.print(f"problem: {dict(data.problem)}")

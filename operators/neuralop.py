@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import io
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -66,7 +67,7 @@ class NeuralopModel(nn.Module):
                 self.net = build(in_channels=in_channels, out_channels=out_channels, **arguments)
         except (AssertionError, IndexError, KeyError, TypeError, ValueError) as error:
             raise NWidthError(f"NeuralopModel {model}", got=f"options {given}: {error}") from error
-        self.in_channels, self.ndim = in_channels, grid.ndim
+        self.in_channels, self.ndim, self.shape = in_channels, grid.ndim, grid.shape
         self.register_state_dict_post_hook(_drop_metadata)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -76,6 +77,9 @@ class NeuralopModel(nn.Module):
                 got=f"x of shape {tuple(x.shape)}",
                 expected=f"(batch, {self.in_channels} channels, {self.ndim} space axes)",
             )
+        if self.ndim > 1 and tuple(x.shape[2:]) != self.shape:
+            warnings.warn(f"neuraloperator changes resolution wrongly in {self.ndim}D: trained on {self.shape}, "
+                          f"called on {tuple(x.shape[2:])}", stacklevel=2)
         with torch.autocast(x.device.type, enabled=False):
             return self.net(x.float()).to(x.dtype)
 

@@ -76,7 +76,8 @@ def summarize(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             values = {k: [_number(m[metric][k]) for m in members if metric in m] for k in ("mean", "median", "max")}
             entry[metric] = {k: statistics.fmean(v) for k, v in values.items()}
             means = values["mean"]
-            entry[metric]["std"] = statistics.stdev(means) if len(means) > 1 else None
+            seeded = any(m.get("selected", {}).get("uses_seed", True) for m in members)
+            entry[metric]["std"] = statistics.stdev(means) if len(means) > 1 and seeded else None
         for cost in COSTS:
             known = [m[cost] for m in members if m.get(cost) is not None]
             entry[cost] = statistics.fmean(known) if known else None
@@ -151,7 +152,7 @@ def _on_linearity(rows: Mapping[str, Mapping[str, Any]], best: float) -> list[st
     if e < 1e-4:
         return [f"The map from input to solution is linear: the linear row has an error of {_percent(e)}, and no "
                 "nonlinear surrogate is needed."]
-    if not set(rows) - {"linear", "mean", "persistence"}:
+    if not set(rows) - {"linear", "mean"}:
         return []
     if e <= 1.2 * best:
         return [f"A linear map does as well as anything here ({_percent(e)}): the nonlinear part is not learned, or "
@@ -178,7 +179,7 @@ def _on_width(best: Mapping[str, Any], width: Mapping[str, Any] | None, data: Ma
         said.append(f"No linear reduction built from these samples can reach {best['surrogate']}: the best linear space "
                     f"of dimension {cap} leaves {_percent(floor[cap])} of unseen {what}.")
     elif enough <= max(20, 0.05 * count):
-        said.append(f"A linear reduction would do: {enough} modes already hold unseen {what} to the best row's error, "
+        said.append(f"A linear reduction would do: {enough} mode{'s' if enough != 1 else ''} already hold{'' if enough != 1 else 's'} unseen {what} to the best row's error, "
                     "so a reduced basis with a good model of its coefficients can compete.")
     else:
         said.append(f"A linear reduction needs {enough} modes to hold unseen {what} to the best row's error: the "
@@ -192,7 +193,7 @@ def _overlap(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
 
 
 def _percent(e: float) -> str:
-    return f"{100 * e:.3g} %" if e >= 1e-5 else f"{e:.2g}"
+    return f"{100 * e:.3g} %" if e >= 1e-5 or e == 0 else f"{e:.2g}"
 
 
 def _list(names: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -140,7 +141,9 @@ class RBF:
             if degree is None and self.x.shape[1] + 1 > len(self.x) and needed > 0:
                 degree = 0  # fewer samples than a linear polynomial has terms
             try:
-                self._interpolator = RBFInterpolator(self.x.numpy(), self.y.numpy(), kernel=self.kernel,
+                with warnings.catch_warnings():  # a lower degree than SciPy advises is deliberate
+                    warnings.simplefilter("ignore", UserWarning)
+                    self._interpolator = RBFInterpolator(self.x.numpy(), self.y.numpy(), kernel=self.kernel,
                                                      smoothing=self.chosen, epsilon=self.epsilon, degree=degree)
             except Exception as e:  # SciPy raises LinAlgError and ValueError for degenerate points
                 raise NWidthError("RBF", got=f"points that make a singular system ({str(e)[:60]})",

@@ -65,7 +65,7 @@ def test_states_decide_for_time_dependent_data():
     states = NWidth([1.0], [1.0, 1e-9], [1.0, 0.0], [1.0, 1e-9], 40, "states")
     width = NWidth(**{**WIDTH.__dict__, "states": states})
     said = findings(summarize([row("fno", 1e-6)]), width.to_dict(), DATA)
-    assert any("1 modes already hold unseen states" in s for s in said), said
+    assert any("1 mode already holds unseen states" in s for s in said), said
 
 
 def test_file_round_trip_and_refusals(tmp_path):
