@@ -18,9 +18,9 @@ demo: $(STAMP)
 	$(BIN)/nwidth generate problem=darcy n=300 resolution=32 seed=0 out=demo/darcy.h5
 	$(BIN)/nwidth generate problem=burgers n=300 resolution=64 seed=0 out=demo/burgers.h5
 	$(BIN)/nwidth compare data.path=demo/darcy.h5 surrogates=[mean,linear,kernel,pod_gp,reduced_basis,fno] \
-	  training.epochs=15 title="Darcy flow, 300 samples" hydra.run.dir=demo/darcy
+	  training.epochs=15 "title=Darcy flow" hydra.run.dir=demo/darcy
 	$(BIN)/nwidth compare data.path=demo/burgers.h5 surrogates=[mean,linear,kernel,pod_gp,reduced_basis,fno] \
-	  training.epochs=40 title="Burgers, 300 samples" hydra.run.dir=demo/burgers
+	  training.epochs=40 "title=Burgers equation" hydra.run.dir=demo/burgers
 	@echo
 	@echo "Reports: $(CURDIR)/demo/darcy/report.html"
 	@echo "         $(CURDIR)/demo/burgers/report.html"
