@@ -17,6 +17,7 @@ from ..errors import NWidthError
 
 _OPEN_FILES = 8
 _CHUNK_CACHE = 8 * 2**20  # bytes a dataset: a batch may meet a chunk several times, seldom the next batch
+_GAP = 2**14  # bytes between samples that are sooner read than skipped
 # (pid, path, inode, mtime) -> file and the datasets read from it, least recently used first
 _handles: OrderedDict[tuple, tuple[h5py.File, dict[str, h5py.Dataset]]] = OrderedDict()
 
@@ -135,8 +136,6 @@ class H5Array:
         self.samples = None if samples is None else np.asarray(samples, dtype=np.int64)
         self.times = times
         self.strides = tuple(strides) if strides else (1,) * len(self.space)
-        self._order = [axes.index(a) for a in "nt" if a in axes] + (
-            [axes.index("c")] if "c" in axes else []) + [axes.index(a) for a in self.space]
         n = self._size("n") if self.samples is None else len(self.samples)
         time = (len(self._time_range()),) if self.has_time else ()
         space = tuple(-(-self._size(a) // s) for a, s in zip(self.space, self.strides))
@@ -201,32 +200,43 @@ class H5Array:
             return torch.empty(shape, dtype=self.dtype)
         where: list = [slice(None)] * len(self.axes)
         if "t" in self.axes:
-            # an integer time is read as a range of one, and its axis dropped in _block
-            chosen = range(self.times, self.times + 1) if r is None else r
-            where[self.axes.index("t")] = slice(chosen[0], chosen[-1] + 1, chosen.step)
+            where[self.axes.index("t")] = self.times if r is None else slice(r[0], r[-1] + 1, r.step)
         for letter, stride in zip(self.space, self.strides):
             where[self.axes.index(letter)] = slice(None, None, stride)
         datasets = [open_dataset_h5(self.path, key) for key in self.keys]
-        if len(datasets) == 1 and bool((np.diff(rows) == 1).all()):
+        # axes of one sample as the file has them, and as they are wanted
+        stored = [a for a in self.axes if a != "n" and (a != "t" or self.has_time)]
+        wanted = [a for a in "tcxyzw" if a in stored]
+        if len(datasets) == 1 and "n" in self.axes and bool((np.diff(rows) == 1).all()):
             block = self._block(datasets[0], where, int(rows[0]), int(rows[-1]) + 1)
-            return torch.from_numpy(np.ascontiguousarray(block, dtype=self._dtype))
+            block = block.transpose(0, *(1 + stored.index(a) for a in wanted))
+            return torch.from_numpy(np.ascontiguousarray(block, dtype=self._dtype).reshape(shape))
         out = np.empty(shape, dtype=self._dtype)
+        for i, d in enumerate(datasets):
+            c = slice(i * self._size("c"), (i + 1) * self._size("c")) if "c" in self.axes else i
+            part = out[:, :, c] if self.has_time else out[:, c]
+            self._fill(part.transpose(0, *(1 + wanted.index(a) for a in stored)), d, where, rows)
+        return torch.from_numpy(out)
+
+    def _fill(self, out: np.ndarray, d: h5py.Dataset, where: list, rows: np.ndarray) -> None:
+        """Rows in any order into (sample, *axes as stored); those near to each other are read as one block."""
+        if "n" not in self.axes:
+            out[:] = read_h5(d, tuple(where))
+            return
+        along = self.axes.index("n")
         order = np.argsort(rows, kind="stable")
         rows = rows[order]
-        ends = [*(np.flatnonzero(np.diff(rows) > 1) + 1).tolist(), len(rows)]
         places, numbers = order.tolist(), rows.tolist()
-        for i, d in enumerate(datasets):
-            channels = slice(i * self._size("c"), (i + 1) * self._size("c"))
-            part = out[:, :, channels] if self.has_time else out[:, channels]
-            start = 0
-            for end in ends:
+        near = max(1, _GAP // max(out[0].nbytes, 1))
+        start = 0
+        for end in [*(np.flatnonzero(np.diff(rows) > near) + 1).tolist(), len(rows)]:
+            if end - start == 1:
+                where[along] = numbers[start]
+                out[places[start]] = read_h5(d, tuple(where))
+            else:
                 block = self._block(d, where, numbers[start], numbers[end - 1] + 1)
-                if end - start == 1:
-                    part[places[start]] = block[0]
-                else:
-                    part[order[start:end]] = block[rows[start:end] - rows[start]]
-                start = end
-        return torch.from_numpy(out)
+                out[order[start:end]] = block[rows[start:end] - rows[start]]
+            start = end
 
     def _rows(self, samples) -> np.ndarray:
         """Rows of the file for a slice, indices or a mask of this view's samples."""
@@ -244,17 +254,11 @@ class H5Array:
         return wanted if self.samples is None else self.samples[wanted]
 
     def _block(self, d: h5py.Dataset, where: list, start: int, stop: int) -> np.ndarray:
-        """Consecutive samples of one dataset, as (sample, [time,] channel, *space)."""
-        if "n" in self.axes:
-            where[self.axes.index("n")] = slice(start, stop)
-        block = read_h5(d, tuple(where)).transpose(self._order)
-        if "n" not in self.axes:
-            block = block[None]
-        if "t" in self.axes and not self.has_time:
-            block = block[:, 0]
-        if "c" not in self.axes:
-            block = block[:, :, None] if self.has_time else block[:, None]
-        return block
+        """Consecutive rows of one dataset, as (sample, *axes as stored)."""
+        along = self.axes.index("n")
+        where[along] = slice(start, stop)
+        dropped = not self.has_time and "t" in self.axes[:along]
+        return np.moveaxis(read_h5(d, tuple(where)), along - dropped, 0)
 
 
 _TORCH = {"float32": torch.float32, "float64": torch.float64, "complex64": torch.complex64,

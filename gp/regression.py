@@ -80,12 +80,15 @@ class GPRegressor:
 
     def refit(self, x: Tensor, y: Tensor) -> None:
         self._standardise(x, y)
-        if self.hyper and self.hyper["mean_module.raw_constant"].shape[0] != y.shape[1]:
-            # another POD has another rank: learn its hyper-parameters anew
+        if self.hyper and self.hyper["covar_module.base_kernel.raw_lengthscale"].shape != self._lengths(x, y):
+            # other samples have POD and PCA of other ranks: learn the hyper-parameters anew
             self.hyper = {}
             self.fit(x, y, None, seed=0)
             return
         self.x, self.y, self._posterior = x, y, None
+
+    def _lengths(self, x: Tensor, y: Tensor) -> tuple[int, int, int]:
+        return y.shape[1], 1, x.shape[1] if x.shape[1] <= self.ard_features else 1
 
     def _standardise(self, x: Tensor, y: Tensor) -> None:
         spread = x.std(0)
@@ -175,7 +178,7 @@ class GPRegressor:
 
     @property
     def parameters(self) -> int:
-        return sum(v.numel() for k, v in self.hyper.items() if "raw" in k)
+        return sum(v.numel() for k, v in self.hyper.items() if k.split(".")[-1].startswith("raw_"))
 
     def state_dict(self) -> dict[str, Any]:
         return {"hyper": self.hyper, "x": self.x, "y": self.y}

@@ -48,7 +48,8 @@ class InputEncoder:
                 spread = mu.std(0) if len(mu) > 1 else torch.ones(mu.shape[1], dtype=mu.dtype)
                 self.shift = mu.mean(0)
                 # a parameter that never varies carries nothing; scale 1 keeps it at zero
-                self.scales["mu"] = torch.where(spread > 1e-12 * (1 + self.shift.abs()), spread, torch.ones_like(spread))
+                varies = spread > 1e-12 * (1 + self.shift.abs())
+                self.scales["mu"] = torch.where(varies, spread, torch.ones_like(spread))
                 continue
             x = tensor(getattr(data, name))
             pod = POD(center=True).fit(x, weight, energy=self.energy, cap=self.rank)

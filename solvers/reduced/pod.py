@@ -45,7 +45,7 @@ class POD:
         if n < 1:
             raise NWidthError("POD.fit", got="no snapshots", expected="one or more")
         flat = x.reshape(n, -1)
-        w = torch.ones(flat.shape[1], dtype=x.dtype, device=x.device) if weight is None else weight.to(
+        w = torch.ones(flat.shape[1], dtype=x.real.dtype, device=x.device) if weight is None else weight.to(
             dtype=x.real.dtype, device=x.device).expand(shape).reshape(-1)
         m = flat.mean(0) if self.center else torch.zeros_like(flat[0])
         centred = flat - m

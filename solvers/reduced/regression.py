@@ -53,9 +53,9 @@ class PODRegression(Surrogate):
     Where ``input_ranks`` lists several sizes of input encoding, each is fitted and the best on validation is kept.
     With ``symmetries`` the maps of the grid onto itself (``nwidth.data.symmetry``) are tried in turn as additional
     training samples, while there are at most ``max_samples``; one that lowers the validation error by 2 % or more
-    is kept, and named in the log. With ``refit`` the chosen model then learns from training and validation samples together. Where the regressor
-    gives standard deviations, those of the field are sqrt(sum_k V_k^2 std_k^2 + the variance of what the POD
-    truncates).
+    is kept, and named in the log. With ``refit`` the chosen model then learns from training and validation samples
+    together. Where the regressor gives standard deviations, those of the field are sqrt(sum_k V_k^2 std_k^2 + the
+    variance of what the POD truncates).
 
     Source: Hesthaven and Ubbiali, J. Comput. Phys. 363 (2018), section 3; Bhattacharya et al., SMAI J. Comput. Math.
     7 (2021), for PCA on both sides; Batlle et al., J. Comput. Phys. 496 (2024), for kernels.
