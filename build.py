@@ -50,8 +50,11 @@ name your own modules in the environment variable NWIDTH_TRUST
         if isinstance(cause, NWidthError):
             raise cause from None
         if isinstance(cause, TypeError) and "argument" in str(cause):
-            raise NWidthError(f"config {config['_target_']}", got=str(cause).splitlines()[0],
-                              fix="check the option's name and spelling") from None
+            raise NWidthError(
+                f"config {config['_target_']}",
+                got=str(cause).splitlines()[0],
+                fix="check the option's name and spelling",
+            ) from None
         raise cause from e
 
 
@@ -85,16 +88,24 @@ def _refuse_interpolations(config: Any) -> None:
 def _check(target: Any) -> None:
     trusted = tuple(m.strip() for m in os.environ.get("NWIDTH_TRUST", "").split(",") if m.strip())
     allowed = (*ALLOWED, *trusted)
-    refused = NWidthError("config", got=f"_target_={target!r}", expected="a class of nwidth, torch.optim or torch.nn",
-                          fix="name your own modules in the environment variable NWIDTH_TRUST")
+    refused = NWidthError(
+        "config",
+        got=f"_target_={target!r}",
+        expected="a class of nwidth, torch.optim or torch.nn",
+        fix="name your own modules in the environment variable NWIDTH_TRUST",
+    )
     if not isinstance(target, str) or not _within(target, allowed):
         raise refused
     module, _, name = target.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError):
-        raise NWidthError("config", got=f"_target_={target!r}, which does not exist", expected="a class",
-                          fix="check its spelling, or the version of nwidth that wrote the config") from None
+        raise NWidthError(
+            "config",
+            got=f"_target_={target!r}, which does not exist",
+            expected="a class",
+            fix="check its spelling, or the version of nwidth that wrote the config",
+        ) from None
     if not isinstance(found, type) or not _within(found.__module__ + ".", allowed):
         raise refused
 

@@ -64,8 +64,10 @@ def main() -> None:
     try:
         _run_hydra()
     except KeyboardInterrupt:
-        print("\ninterrupted; the same command with the same hydra.run.dir goes on from the last checkpoint",
-              file=sys.stderr)
+        print(
+            "\ninterrupted; the same command with the same hydra.run.dir goes on from the last checkpoint",
+            file=sys.stderr,
+        )
         sys.exit(130)
     except SystemExit:
         raise

@@ -109,7 +109,9 @@ class Axis:
             return self
         if self.kind == "listed":
             raise NWidthError(
-                f"Axis {self.name!r}", got=f"n={n} for an axis of {self.n} listed points", expected="a uniform axis",
+                f"Axis {self.name!r}",
+                got=f"n={n} for an axis of {self.n} listed points",
+                expected="a uniform axis",
                 fix="give the new points instead",
             )
         return replace(self, n=n)
@@ -127,8 +129,9 @@ class Axis:
         return Axis("listed", n, name=self.name, points=tuple(kept.tolist()))
 
     @classmethod
-    def from_coordinates(cls, points: Sequence[float] | Tensor, name: str = "x", periodic: bool = False,
-                         kind: str | None = None) -> Axis:
+    def from_coordinates(
+        cls, points: Sequence[float] | Tensor, name: str = "x", periodic: bool = False, kind: str | None = None
+    ) -> Axis:
         """The axis that has these points: uniform ones become ``kind`` (default nodal, or periodic when told so), those
         of a Chebyshev axis ``chebyshev`` where that is the kind, and any others listed.
 
@@ -140,8 +143,10 @@ class Axis:
             raise NWidthError(f"Axis {name!r}", got=f"kind={kind!r}", expected="one of " + ", ".join(KINDS))
         if n == 0 or not bool(torch.isfinite(x).all()) or (n > 1 and not bool((x.diff() > 0).all())):
             raise NWidthError(
-                f"Axis {name!r}", got=f"{n} coordinates that are not finite and strictly increasing",
-                expected="increasing coordinates", fix="sort the file along this axis, or name other coordinates",
+                f"Axis {name!r}",
+                got=f"{n} coordinates that are not finite and strictly increasing",
+                expected="increasing coordinates",
+                fix="sort the file along this axis, or name other coordinates",
             )
         if n == 1:
             return cls("listed", 1, name=name, points=(float(x[0]),))
@@ -335,8 +340,16 @@ def grid_from_dict(d: Mapping[str, Any]) -> Grid | Mesh:
     axes = []
     for a in d["axes"]:
         points = a.get("points")
-        axes.append(Axis(str(a["kind"]), int(a["n"]), float(a["lo"]), float(a["hi"]), str(a["name"]),
-                         None if points is None else tuple(points)))
+        axes.append(
+            Axis(
+                str(a["kind"]),
+                int(a["n"]),
+                float(a["lo"]),
+                float(a["hi"]),
+                str(a["name"]),
+                None if points is None else tuple(points),
+            )
+        )
     return Grid(tuple(axes))
 
 

@@ -26,8 +26,12 @@ def resample(u: Tensor, source: Grid | Mesh, target: Grid | Mesh) -> Tensor:
     if same_grid(source, target):
         return u
     if isinstance(source, Mesh) or isinstance(target, Mesh):
-        raise NWidthError("resample", got=f"{source.describe()} to {target.describe()}",
-                          expected="one mesh, or two grids", fix="evaluate on the mesh of the training data")
+        raise NWidthError(
+            "resample",
+            got=f"{source.describe()} to {target.describe()}",
+            expected="one mesh, or two grids",
+            fix="evaluate on the mesh of the training data",
+        )
     if source.ndim != target.ndim:
         raise NWidthError("resample", got=f"{source.ndim} and {target.ndim} axes", expected="as many")
     for dim, (a, b) in enumerate(zip(source.axes, target.axes)):
@@ -47,8 +51,12 @@ def interpolation_matrix(source: Axis, target: Axis) -> Tensor:
             raise NWidthError("resample", got=f"periods {source.length:g} and {target.length:g}", expected="one period")
         return _trigonometric(source, y)
     if float(y[0]) < source.lo - slack or float(y[-1]) > source.hi + slack:
-        raise NWidthError("resample", got=f"points on [{target.lo:g}, {target.hi:g}]",
-                          expected=f"points within [{source.lo:g}, {source.hi:g}]", fix="use data of the same domain")
+        raise NWidthError(
+            "resample",
+            got=f"points on [{target.lo:g}, {target.hi:g}]",
+            expected=f"points within [{source.lo:g}, {source.hi:g}]",
+            fix="use data of the same domain",
+        )
     if source.kind == "periodic":
         return _trigonometric(source, y)
     if source.kind == "chebyshev":

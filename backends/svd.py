@@ -22,8 +22,14 @@ class SVD(NamedTuple):
     Vh: Tensor
 
 
-def truncation_rank(s: Tensor, *, rank: int | None = None, rtol: float | None = None, energy: float | None = None,
-                    total: Tensor | None = None) -> int:
+def truncation_rank(
+    s: Tensor,
+    *,
+    rank: int | None = None,
+    rtol: float | None = None,
+    energy: float | None = None,
+    total: Tensor | None = None,
+) -> int:
     """How many singular values to keep; the one home of rank rules.
 
     - ``rank``: exactly so many; more than the data hold (values above round-off) is an error;
@@ -45,8 +51,12 @@ def truncation_rank(s: Tensor, *, rank: int | None = None, rtol: float | None = 
     chosen = max(numerical, 1)
     if rank is not None:
         if not 1 <= rank <= chosen:
-            raise NWidthError("truncation_rank", got=f"rank={rank}", expected=f"1 to {chosen}, the rank of the data",
-                              fix="lower the rank or add samples")
+            raise NWidthError(
+                "truncation_rank",
+                got=f"rank={rank}",
+                expected=f"1 to {chosen}, the rank of the data",
+                fix="lower the rank or add samples",
+            )
         chosen = rank
     squares = flat.square()
     kept = squares.flip(1).cumsum(1).flip(1)
@@ -65,9 +75,18 @@ def truncation_rank(s: Tensor, *, rank: int | None = None, rtol: float | None = 
     return chosen
 
 
-def svd(a: Tensor, rank: int | None = None, *, rtol: float | None = None, energy: float | None = None,
-        weight: Tensor | None = None, method: str = "auto", power: int = 2, oversample: int = 10,
-        generator: torch.Generator | None = None) -> SVD:
+def svd(
+    a: Tensor,
+    rank: int | None = None,
+    *,
+    rtol: float | None = None,
+    energy: float | None = None,
+    weight: Tensor | None = None,
+    method: str = "auto",
+    power: int = 2,
+    oversample: int = 10,
+    generator: torch.Generator | None = None,
+) -> SVD:
     """Truncated singular value decomposition of one matrix or a batch (..., m, n), real or complex.
 
     With ``weight`` W, positive (m,) for a diagonal or (m, m) for a symmetric positive definite inner product, U is
@@ -104,8 +123,12 @@ def svd(a: Tensor, rank: int | None = None, *, rtol: float | None = None, energy
         raise NWidthError("svd", got="NaN or infinite entries", expected="finite numbers", fix="clean the data first")
     m, n = a.shape[-2:]
     if rank is not None and not 1 <= rank <= min(m, n):
-        raise NWidthError("svd", got=f"rank={rank} for a {m} x {n} matrix", expected=f"1 to {min(m, n)}",
-                          fix="lower the rank or add samples")
+        raise NWidthError(
+            "svd",
+            got=f"rank={rank} for a {m} x {n} matrix",
+            expected=f"1 to {min(m, n)}",
+            fix="lower the rank or add samples",
+        )
     scaled, unscale = _apply_weight(a, weight)
     if method == "auto":
         method = _choose(m, n, rank, rtol, energy, a.dtype)
@@ -161,8 +184,12 @@ def _apply_weight(a: Tensor, weight: Tensor | None):
         raise NWidthError("svd", got=f"weight of shape {tuple(weight.shape)}", expected=f"({m},) or ({m}, {m})")
     L, info = torch.linalg.cholesky_ex(weight)
     if int(info):
-        raise NWidthError("svd", got="an inner product that is not positive definite",
-                          expected="a symmetric positive definite matrix", fix="add the missing boundary terms")
+        raise NWidthError(
+            "svd",
+            got="an inner product that is not positive definite",
+            expected="a symmetric positive definite matrix",
+            fix="add the missing boundary terms",
+        )
     L = L.to(a.dtype)
     return L.mH @ a, lambda U: torch.linalg.solve_triangular(L.mH, U, upper=True)
 

@@ -26,18 +26,18 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import h5py
 import torch
 from nwidth.backends import Grid
-from nwidth.data import Dataset, open_dataset, save_dataset
+from nwidth.data import Dataset, H5Array, save_dataset
 from nwidth.data.arrays import close_h5
 
 Read = Callable[[], Iterator[torch.Tensor]]
 
 
-def shuffled(path: Path, batches: list[list[int]]) -> dict[str, Read]:
+def shuffled(path: Path, axes: str, batches: list[list[int]]) -> dict[str, Read]:
     """The ways to read batches of samples, each opening what it needs."""
 
     def ours() -> Iterator[torch.Tensor]:
         close_h5()
-        array = open_dataset(path).u
+        array = H5Array(path, "u", axes)
         for batch in batches:
             yield array[batch]
 
@@ -63,10 +63,10 @@ def shuffled(path: Path, batches: list[list[int]]) -> dict[str, Read]:
     return {"ours": ours, "per item": per_item, "one file": one_file, "one array": one_array}
 
 
-def in_order(path: Path, samples: int, block: int = 256) -> dict[str, Read]:
+def in_order(path: Path, axes: str, samples: int, block: int = 256) -> dict[str, Read]:
     def ours() -> Iterator[torch.Tensor]:
         close_h5()
-        array = open_dataset(path).u
+        array = H5Array(path, "u", axes)
         for start in range(0, samples, block):
             yield array.read(slice(start, start + block))
 
@@ -113,17 +113,19 @@ def main() -> None:
     cases = {
         "2D, 16 KiB a sample": Dataset(grid, u=torch.randn(n, 1, 64, 64)),
         "1D, 1 KiB a sample": Dataset(Grid.make((256,)), u=torch.randn(n, 1, 256)),
-        "2D in time": Dataset(grid, u=torch.randn(few, options.times, 1, 64, 64),
-                              t=torch.arange(1.0, options.times + 1)),
+        "2D in time": Dataset(
+            grid, u=torch.randn(few, options.times, 1, 64, 64), t=torch.arange(1.0, options.times + 1)
+        ),
     }
     with tempfile.TemporaryDirectory() as folder:
         for title, data in cases.items():
             path = Path(folder) / "data.h5"
             save_dataset(path, data)
+            axes = ("ntc" if data.time_dependent else "nc") + "xy"[: data.grid.ndim]
             order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0)).tolist()
             batches = [order[i : i + options.batch] for i in range(0, len(order), options.batch)]
-            report(f"{title}, shuffled", measure(shuffled(path, batches), options.repeats))
-            report(f"{title}, in order", measure(in_order(path, len(data)), options.repeats))
+            report(f"{title}, shuffled", measure(shuffled(path, axes, batches), options.repeats))
+            report(f"{title}, in order", measure(in_order(path, axes, len(data)), options.repeats))
 
 
 if __name__ == "__main__":

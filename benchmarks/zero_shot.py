@@ -11,11 +11,10 @@ import tempfile
 from pathlib import Path
 
 import torch
+from hydra import compose, initialize_config_module
 from nwidth.build import build
 from nwidth.data.metrics import relative_l2
 from nwidth.solvers import Darcy
-
-from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
 
@@ -34,7 +33,9 @@ def main(samples: int = 600, epochs: int = 30) -> None:
         predicted = fno.predict(data.inputs()).mean
         errors[data.grid.shape[0]] = float(relative_l2(predicted.double(), data.u.double(), data.grid).mean())
     print(f"{samples} samples, {epochs} epochs, {log.selected['training_cpu_seconds']:.0f} CPU-seconds")
-    print(f"error at 32: {errors[32]:.4f}, at 64: {errors[64]:.4f}, ratio {errors[64] / errors[32]:.2f} (asked below 1.5)")
+    print(
+        f"error at 32: {errors[32]:.4f}, at 64: {errors[64]:.4f}, ratio {errors[64] / errors[32]:.2f} (asked below 1.5)"
+    )
 
 
 if __name__ == "__main__":

@@ -34,8 +34,9 @@ def run(config: dict[str, Any], folder: Path) -> float | None:
         data = session.data
         title = config["title"] or f"Surrogates for {Path(data['source']).name}"
     if not rows:
-        raise NWidthError("compare", got=f"{len(failures)} surrogates, none of which could be fitted",
-                          fix="see the errors above")
+        raise NWidthError(
+            "compare", got=f"{len(failures)} surrogates, none of which could be fitted", fix="see the errors above"
+        )
     report = make_report(rows, title=title, data=data, environment=environment(), n_width=width, failures=failures)
     save_report(folder, report)
     from ..training.plots import draw_all  # matplotlib takes a second to import
@@ -84,15 +85,23 @@ def collect(runs: str | Sequence[str]) -> tuple[list, dict[str, Any], list]:
             raise NWidthError("compare", got=f"runs={place!r}, which is not a folder", expected="folders of runs")
         files = [root / "report.json"] if (root / "report.json").is_file() else sorted(root.rglob("report.json"))
         if not files:
-            raise NWidthError("compare", got=f"{place} without a report.json", expected="finished runs",
-                              fix="check that the runs ended well")
+            raise NWidthError(
+                "compare",
+                got=f"{place} without a report.json",
+                expected="finished runs",
+                fix="check that the runs ended well",
+            )
         found += files
     reports = [load_report(path) for path in found]
     data = reports[0]["data"]
     for path, report in zip(found, reports):
         if report["data"]["test_fingerprint"] != data["test_fingerprint"]:
-            raise NWidthError("compare", got=f"{path} with other test data than {found[0]}",
-                              expected="runs with one data set and split", fix="compare them separately")
+            raise NWidthError(
+                "compare",
+                got=f"{path} with other test data than {found[0]}",
+                expected="runs with one data set and split",
+                fix="compare them separately",
+            )
     failures = [f for r in reports for f in r["failures"]]
     for place in places:
         for path in sorted(Path(place).rglob("error.txt")):

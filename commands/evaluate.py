@@ -25,20 +25,34 @@ def run(config: dict[str, Any], folder: Path) -> float:
         part = config["part"]
         if part is not None:
             if part not in data.splits:
-                raise NWidthError("evaluate", got=f"part={part!r}", fix="leave part out to use every sample",
-                                  expected="one of " + (", ".join(data.splits) or "none: the file stores no split"))
+                raise NWidthError(
+                    "evaluate",
+                    got=f"part={part!r}",
+                    fix="leave part out to use every sample",
+                    expected="one of " + (", ".join(data.splits) or "none: the file stores no split"),
+                )
             data = data[data.splits[part]]
         check_finite({"test": data})
         about = describe(data, {"test": data}, {})
     else:
         session = open_session(own)
         data, about = session.parts["test"], session.data
-    known = {**fit["cost"], "history": fit["history"], "notes": fit["notes"], "selected": fit["selected"],
-             "folder": str(folder)}
+    known = {
+        **fit["cost"],
+        "history": fit["history"],
+        "notes": fit["notes"],
+        "selected": fit["selected"],
+        "folder": str(folder),
+    }
     folder.mkdir(parents=True, exist_ok=True)
     row = measured_row(own, surrogate, data, "test", folder, known)
-    report = make_report([row], title=f"{own['name']} on {Path(about['source']).name}", data=about,
-                         environment=environment(), n_width=None)
+    report = make_report(
+        [row],
+        title=f"{own['name']} on {Path(about['source']).name}",
+        data=about,
+        environment=environment(),
+        n_width=None,
+    )
     path = save_report(folder, report)
     out = console()
     out.print(table(report["summary"]))

@@ -24,6 +24,16 @@ def run(config: dict[str, Any], folder: Path) -> None:
         raise NWidthError("generate", got=f"problem={type(problem).__name__}", expected="a Problem")
     n, seed, block = (whole_number(k, config[k], least) for k, least in (("n", 1), ("seed", 0), ("block", 1)))
     splits = {k: whole_number(f"splits.{k}", v, 1) for k, v in (config["splits"] or {}).items() if v is not None}
-    path = generate(problem, n, config["resolution"], seed, config["out"], block=block, dtype=config["dtype"], device=config["device"], splits=splits,
-                    overwrite=bool(config["overwrite"]))
+    path = generate(
+        problem,
+        n,
+        config["resolution"],
+        seed,
+        config["out"],
+        block=block,
+        dtype=config["dtype"],
+        device=config["device"],
+        splits=splits,
+        overwrite=bool(config["overwrite"]),
+    )
     console().print(f"{config['n']} samples: {Path(path)}")

@@ -25,13 +25,33 @@ def run(config: dict[str, Any], folder: Path) -> None:
     if data.t is not None:
         out.print(f"times: {len(data.t)} on [{float(data.t[0]):g}, {float(data.t[-1]):g}], start {data.t0:g}")
     fields = Table()
-    for title in ("field", "role", "shape", "dtype", "channels", "units", "min", "max", "mean", "std", "not finite",
-                  "constant"):
+    for title in (
+        "field",
+        "role",
+        "shape",
+        "dtype",
+        "channels",
+        "units",
+        "min",
+        "max",
+        "mean",
+        "std",
+        "not finite",
+        "constant",
+    ):
         fields.add_column(title)
     for f in found["fields"]:
-        fields.add_row(f["name"], f["role"], str(tuple(f["shape"])), f["dtype"], ", ".join(f["channels"]),
-                       f["units"] or "-", *(f"{f[k]:.4g}" for k in ("min", "max", "mean", "std")),
-                       str(f["not_finite"]), ", ".join(f["constant_channels"]) or "-")
+        fields.add_row(
+            f["name"],
+            f["role"],
+            str(tuple(f["shape"])),
+            f["dtype"],
+            ", ".join(f["channels"]),
+            f["units"] or "-",
+            *(f"{f[k]:.4g}" for k in ("min", "max", "mean", "std")),
+            str(f["not_finite"]),
+            ", ".join(f["constant_channels"]) or "-",
+        )
     out.print(fields)
     for key, value in ((k, v) for k, v in data.attributes.items() if v not in ({}, None)):
         out.print(f"{key}: {value}")
@@ -45,9 +65,13 @@ def run(config: dict[str, Any], folder: Path) -> None:
         width = n_width(data, initial=True, max_samples=whole_number("max_samples", config["max_samples"], 2))
         for curve in (width, width.states):
             if curve is not None:
-                ranks = [f"rank {r if r is not None else f'above {len(curve.error) - 1}'} for {level}"
-                         for level, r in curve.to_dict()["ranks"].items()]
-                out.print(f"n-width of {curve.samples} {curve.snapshots}: {', '.join(ranks)} (relative mean-square error)")
+                ranks = [
+                    f"rank {r if r is not None else f'above {len(curve.error) - 1}'} for {level}"
+                    for level, r in curve.to_dict()["ranks"].items()
+                ]
+                out.print(
+                    f"n-width of {curve.samples} {curve.snapshots}: {', '.join(ranks)} (relative mean-square error)"
+                )
     if config["out"]:
         write_json(config["out"], {**found, "n_width": None if width is None else width.to_dict()})
     if config["plot"]:

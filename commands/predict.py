@@ -27,8 +27,9 @@ def run(config: dict[str, Any], folder: Path) -> None:
     set_threads(config["threads"])
     for name, value in (("run", config["run"]), ("out", config["out"]), ("data.path", config["data"]["path"])):
         if not value:
-            raise NWidthError("predict", got=f"no {name}", expected="run=DIR data.path=FILE out=FILE",
-                              fix=f"add {name}=...")
+            raise NWidthError(
+                "predict", got=f"no {name}", expected="run=DIR data.path=FILE out=FILE", fix=f"add {name}=..."
+            )
     out = Path(config["out"])
     if out.exists() and not config["overwrite"]:
         raise NWidthError("predict", got=f"out={out}, which exists", fix="choose another, or add overwrite=true")

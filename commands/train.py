@@ -17,8 +17,13 @@ def run(config: dict[str, Any], folder: Path) -> float:
     set_threads(config["threads"])
     session = open_session(config)
     rows = fit_row(config, session, folder)
-    report = make_report(rows, title=f"{config['name']} on {Path(session.data['source']).name}", data=session.data,
-                         environment=environment(), n_width=None)
+    report = make_report(
+        rows,
+        title=f"{config['name']} on {Path(session.data['source']).name}",
+        data=session.data,
+        environment=environment(),
+        n_width=None,
+    )
     save_report(folder, report)
     out = console()
     out.print(table(report["summary"]))

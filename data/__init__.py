@@ -9,6 +9,20 @@ from .splits import OrderedSplit, ParameterSplit, RandomSplit, Split, TimeSplit,
 from .surrogate import FitLog, Prediction, Surrogate
 
 __all__ = [
-    "Dataset", "FitLog", "H5Array", "OrderedSplit", "ParameterSplit", "Prediction", "RandomSplit", "Roles", "Split",
-    "Surrogate", "TimeSplit", "apply_split", "concatenate", "load_native", "open_dataset", "save_dataset",
+    "Dataset",
+    "FitLog",
+    "H5Array",
+    "OrderedSplit",
+    "ParameterSplit",
+    "Prediction",
+    "RandomSplit",
+    "Roles",
+    "Split",
+    "Surrogate",
+    "TimeSplit",
+    "apply_split",
+    "concatenate",
+    "load_native",
+    "open_dataset",
+    "save_dataset",
 ]

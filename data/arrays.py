@@ -37,8 +37,12 @@ def open_dataset_h5(path: str | Path, key: str) -> h5py.Dataset:
     if key not in datasets:
         found = handle.get(key)
         if not isinstance(found, h5py.Dataset):
-            raise NWidthError(f"{path}", got=f"no dataset {key!r}",
-                              expected="one of " + ", ".join(dataset_keys(handle)[:20]), fix="name it in data.fields")
+            raise NWidthError(
+                f"{path}",
+                got=f"no dataset {key!r}",
+                expected="one of " + ", ".join(dataset_keys(handle)[:20]),
+                fix="name it in data.fields",
+            )
         datasets[key] = found
     return datasets[key]
 
@@ -57,8 +61,10 @@ def _open(path: str | Path) -> tuple[h5py.File, dict[str, h5py.Dataset]]:
         handle = h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE, rdcc_nslots=10_007)
     except OSError as e:
         raise NWidthError(
-            f"open {path}", got=f"a file that HDF5 cannot read ({first_line(e)})",
-            expected="a whole HDF5 file", fix="it may be truncated or of another format: copy or download it again",
+            f"open {path}",
+            got=f"a file that HDF5 cannot read ({first_line(e)})",
+            expected="a whole HDF5 file",
+            fix="it may be truncated or of another format: copy or download it again",
         ) from None
     _handles[key] = handle, {}
     while len(_handles) > _OPEN_FILES:
@@ -80,8 +86,10 @@ def read_h5(d: h5py.Dataset, where: tuple = ()) -> np.ndarray:
         values = np.asarray(d[where])
     except (OSError, RuntimeError) as e:
         raise NWidthError(
-            f"{d.file.filename}: {d.name!r}", got=f"a chunk that cannot be read ({first_line(e)})",
-            expected="data that match their checksums", fix="the file is damaged: copy or generate it again",
+            f"{d.file.filename}: {d.name!r}",
+            got=f"a chunk that cannot be read ({first_line(e)})",
+            expected="data that match their checksums",
+            fix="the file is damaged: copy or generate it again",
         ) from None
     if values.dtype.names == _MATLAB_COMPLEX:
         return np.ascontiguousarray(values).view(_working_dtype(d))
@@ -97,8 +105,12 @@ def _working_dtype(d: h5py.Dataset) -> np.dtype:
     if kind == "c" or d.dtype.names == _MATLAB_COMPLEX:
         return np.dtype(np.complex128 if size > 8 else np.complex64)
     if kind not in "biuf":
-        raise NWidthError(f"{d.file.filename}: {d.name!r}", got=f"values of type {d.dtype}", expected="numbers",
-                          fix="name another key in data.fields")
+        raise NWidthError(
+            f"{d.file.filename}: {d.name!r}",
+            got=f"values of type {d.dtype}",
+            expected="numbers",
+            fix="name another key in data.fields",
+        )
     return np.dtype(np.float64 if kind == "f" and size >= 8 else np.float32)
 
 
@@ -114,8 +126,16 @@ class H5Array:
     time and drops the axis.
     """
 
-    def __init__(self, path: str | Path, keys: str | Sequence[str], axes: str, *, samples: np.ndarray | None = None,
-                 times: slice | int = slice(None), strides: Sequence[int] | None = None):
+    def __init__(
+        self,
+        path: str | Path,
+        keys: str | Sequence[str],
+        axes: str,
+        *,
+        samples: np.ndarray | None = None,
+        times: slice | int = slice(None),
+        strides: Sequence[int] | None = None,
+    ):
         self.path = os.path.abspath(path)
         self.keys = (keys,) if isinstance(keys, str) else tuple(keys)
         self.axes = axes
@@ -123,12 +143,18 @@ class H5Array:
         for key in self.keys[1:]:
             d = open_dataset_h5(self.path, key)
             if d.shape != first.shape:
-                raise NWidthError(f"{self.path}: {key!r}", got=f"shape {d.shape}",
-                                  expected=f"{first.shape}, as {self.keys[0]!r} has", fix="name fields of one shape")
+                raise NWidthError(
+                    f"{self.path}: {key!r}",
+                    got=f"shape {d.shape}",
+                    expected=f"{first.shape}, as {self.keys[0]!r} has",
+                    fix="name fields of one shape",
+                )
         if len(axes) != first.ndim or len(set(axes)) != len(axes) or set(axes) - set("ntcxyzw"):
             raise NWidthError(
-                f"{self.path}: {self.keys[0]!r}", got=f"axes={axes!r} for an array of shape {first.shape}",
-                expected=f"{first.ndim} different letters of n, t, c, x, y, z, w", fix="set data.axes",
+                f"{self.path}: {self.keys[0]!r}",
+                got=f"axes={axes!r} for an array of shape {first.shape}",
+                expected=f"{first.ndim} different letters of n, t, c, x, y, z, w",
+                fix="set data.axes",
             )
         self._file_shape = first.shape
         self._dtype = np.result_type(*(_working_dtype(open_dataset_h5(self.path, key)) for key in self.keys))
@@ -202,7 +228,9 @@ class H5Array:
         if "t" in self.axes:
             where[self.axes.index("t")] = self.times if r is None else slice(r[0], r[-1] + 1, r.step)
         for letter, stride in zip(self.space, self.strides):
-            where[self.axes.index(letter)] = slice(None, None, stride)
+            where[self.axes.index(letter)] = slice(None, None, stride if stride > 1 else None)
+        while len(where) > 1 + self.axes.find("n") and where[-1] == slice(None):
+            where.pop()  # whole trailing axes go without saying, and cost time when said
         datasets = [open_dataset_h5(self.path, key) for key in self.keys]
         # axes of one sample as the file has them, and as they are wanted
         stored = [a for a in self.axes if a != "n" and (a != "t" or self.has_time)]
@@ -247,8 +275,9 @@ class H5Array:
             wanted = np.asarray(samples)
             if wanted.dtype == bool and wanted.shape == (n,):
                 wanted = np.flatnonzero(wanted)
-            if wanted.ndim != 1 or (wanted.size and (
-                    wanted.dtype.kind not in "iu" or wanted.min() < -n or wanted.max() >= n)):
+            if wanted.ndim != 1 or (
+                wanted.size and (wanted.dtype.kind not in "iu" or wanted.min() < -n or wanted.max() >= n)
+            ):
                 raise NWidthError(self.path, got=f"samples {wanted.tolist()!s:.60}", expected=f"indices below {n}")
             wanted = np.where(wanted < 0, wanted + n, wanted).astype(np.int64)
         return wanted if self.samples is None else self.samples[wanted]
@@ -261,8 +290,12 @@ class H5Array:
         return np.moveaxis(read_h5(d, tuple(where)), along - dropped, 0)
 
 
-_TORCH = {"float32": torch.float32, "float64": torch.float64, "complex64": torch.complex64,
-          "complex128": torch.complex128}
+_TORCH = {
+    "float32": torch.float32,
+    "float64": torch.float64,
+    "complex64": torch.complex64,
+    "complex128": torch.complex128,
+}
 
 
 def first_line(error: BaseException) -> str:

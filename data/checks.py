@@ -29,16 +29,24 @@ def inspect(data: Dataset) -> dict[str, Any]:
         digests[name] = digest
         if entry["not_finite"]:
             warnings.append(
-                f"{name} has {entry['not_finite']} NaN or infinite values in {entry['bad_samples']} samples")
+                f"{name} has {entry['not_finite']} NaN or infinite values in {entry['bad_samples']} samples"
+            )
         for channel in entry["constant_channels"]:
             warnings.append(f"{name}: channel {channel} never varies")
     warnings += _repeats(data, digests)
     if isinstance(data.grid, Mesh) and data.grid.point_weights is None and data.grid.cells is None:
         warnings.append("a mesh without cells or weights: every point counts the same in norms")
-    return {"source": data.source, "format": data.format, "samples": len(data), "grid": data.grid.describe(),
-            "bytes": data.nbytes, "fields": fields, "warnings": warnings,
-            "times": None if data.t is None else data.t.tolist(),
-            "splits": {k: len(v) for k, v in data.splits.items()}}
+    return {
+        "source": data.source,
+        "format": data.format,
+        "samples": len(data),
+        "grid": data.grid.describe(),
+        "bytes": data.nbytes,
+        "fields": fields,
+        "warnings": warnings,
+        "times": None if data.t is None else data.t.tolist(),
+        "splits": {k: len(v) for k, v in data.splits.items()},
+    }
 
 
 def _field(data: Dataset, name: str, value: Array) -> tuple[dict[str, Any], list[bytes]]:
@@ -68,9 +76,18 @@ def _field(data: Dataset, name: str, value: Array) -> tuple[dict[str, Any], list
     low, high = float(np.min(lows)), float(np.max(highs))
     spread = np.max(highs, 0) - np.min(lows, 0)
     entry = {
-        "name": name, "role": ROLE[name], "shape": list(value.shape), "dtype": str(value.dtype).removeprefix("torch."),
-        "channels": list(names), "units": data.units.get(name, ""), "min": low, "max": high, "mean": mean,
-        "std": math.sqrt(max(squares / max(count, 1) - mean**2, 0.0)), "not_finite": bad, "bad_samples": bad_samples,
+        "name": name,
+        "role": ROLE[name],
+        "shape": list(value.shape),
+        "dtype": str(value.dtype).removeprefix("torch."),
+        "channels": list(names),
+        "units": data.units.get(name, ""),
+        "min": low,
+        "max": high,
+        "mean": mean,
+        "std": math.sqrt(max(squares / max(count, 1) - mean**2, 0.0)),
+        "not_finite": bad,
+        "bad_samples": bad_samples,
         "constant_channels": [c for c, s in zip(names, spread) if s == 0 and n > 1],
     }
     return entry, digests
@@ -94,6 +111,8 @@ def _repeats(data: Dataset, digests: dict[str, list[bytes]]) -> list[str]:
     crossing = [(same[0], b) for same in placed for b in same[1:] if place[b] != place[same[0]]]
     if crossing:
         a, b = crossing[0]
-        said.append(f"{len(crossing)} of them stand in another split than the original (first: {place[a]} {a} and "
-                    f"{place[b]} {b}): test errors will be too small")
+        said.append(
+            f"{len(crossing)} of them stand in another split than the original (first: {place[a]} {a} and "
+            f"{place[b]} {b}): test errors will be too small"
+        )
     return said

@@ -61,11 +61,19 @@ class Dataset:
         where = f"Dataset {self.source}"
         sizes = {k: len(v) for k in ("u", *INPUTS) if (v := getattr(self, k)) is not None}
         if not sizes:
-            raise NWidthError(where, got="no fields", expected="a solution u or an input a, u0, mu",
-                              fix="name the file's keys in data.fields")
+            raise NWidthError(
+                where,
+                got="no fields",
+                expected="a solution u or an input a, u0, mu",
+                fix="name the file's keys in data.fields",
+            )
         if len(set(sizes.values())) > 1:
-            raise NWidthError(where, got=f"fields of different sample counts {sizes}", expected="one count for all",
-                              fix="check the axes named in data.axes")
+            raise NWidthError(
+                where,
+                got=f"fields of different sample counts {sizes}",
+                expected="one count for all",
+                fix="check the axes named in data.axes",
+            )
         space = tuple(self.grid.shape)
         for name in ("a", "u0", "u"):
             value = getattr(self, name)
@@ -74,20 +82,29 @@ class Dataset:
             lead = 3 if name == "u" and self.t is not None else 2
             if len(value.shape) != lead + len(space) or tuple(value.shape[lead:]) != space:
                 form = "(N, T, C, *space)" if lead == 3 else "(N, C, *space)"
-                raise NWidthError(where, got=f"{name} of shape {tuple(value.shape)}",
-                                  expected=f"{form} with space {space}", fix="check data.axes and data.grid")
+                raise NWidthError(
+                    where,
+                    got=f"{name} of shape {tuple(value.shape)}",
+                    expected=f"{form} with space {space}",
+                    fix="check data.axes and data.grid",
+                )
         if self.mu is not None and self.mu.ndim != 2:
             raise NWidthError(where, got=f"mu of shape {tuple(self.mu.shape)}", expected="(N, parameters)")
         if self.t is not None:
             t = self.t
             if t.ndim != 1 or not len(t) or not bool(torch.isfinite(t).all()) or not bool((t.diff() > 0).all()):
-                raise NWidthError(where, got="times that are not finite and strictly increasing, or none",
-                                  expected="increasing times", fix="repair the file's time coordinate")
+                raise NWidthError(
+                    where,
+                    got="times that are not finite and strictly increasing, or none",
+                    expected="increasing times",
+                    fix="repair the file's time coordinate",
+                )
             if self.u is not None and self.u.shape[1] != len(t):
                 raise NWidthError(where, got=f"{self.u.shape[1]} states in u and {len(t)} times", expected="as many")
             if float(t[0]) <= self.t0 and self.u0 is not None:
-                raise NWidthError(where, got=f"t0={self.t0:g} and the first time {float(t[0]):g}",
-                                  expected="t0 before the first time")
+                raise NWidthError(
+                    where, got=f"t0={self.t0:g} and the first time {float(t[0]):g}", expected="t0 before the first time"
+                )
 
     def __len__(self) -> int:
         return next(len(v) for k in ("u", *INPUTS) if (v := getattr(self, k)) is not None)
@@ -105,8 +122,12 @@ class Dataset:
     def solution(self) -> Array:
         """u, or an error that says there is none."""
         if self.u is None:
-            raise NWidthError(f"Dataset {self.source}", got="no solution u", expected="a file with solutions",
-                              fix="name the solution's key in data.fields.u")
+            raise NWidthError(
+                f"Dataset {self.source}",
+                got="no solution u",
+                expected="a file with solutions",
+                fix="name the solution's key in data.fields.u",
+            )
         return self.u
 
     @property
@@ -133,22 +154,33 @@ class Dataset:
         if index.dtype == torch.bool and index.shape == (len(self),):
             index = index.nonzero()[:, 0]
         if index.dtype == torch.bool or (index.is_floating_point() and index.numel()):
-            raise NWidthError("Dataset[...]", got=f"{tuple(index.shape)} values of {index.dtype}",
-                              expected=f"integers, or {len(self)} booleans")
+            raise NWidthError(
+                "Dataset[...]",
+                got=f"{tuple(index.shape)} values of {index.dtype}",
+                expected=f"integers, or {len(self)} booleans",
+            )
         index = index.long()
         if index.ndim != 1:
             raise NWidthError("Dataset[...]", got=f"an index of shape {tuple(index.shape)}", expected="a list")
         if index.numel() and (int(index.min()) < 0 or int(index.max()) >= len(self)):
-            raise NWidthError(f"Dataset {self.source}", got=f"samples up to {int(index.max())}",
-                              expected=f"indices from 0 to {len(self) - 1}", fix="check the split")
+            raise NWidthError(
+                f"Dataset {self.source}",
+                got=f"samples up to {int(index.max())}",
+                expected=f"indices from 0 to {len(self) - 1}",
+                fix="check the split",
+            )
         picked: dict[str, Any] = {k: rows(getattr(self, k), index) for k in ("u", *INPUTS)}
         return replace(self, **picked, splits={})
 
     def inputs(self) -> Dataset:
         """The question without the answer: the same data set with ``u`` removed."""
         if not self.reads:
-            raise NWidthError(f"Dataset {self.source}", got="a solution without inputs", expected="a, u0 or mu",
-                              fix="name an input's key in data.fields")
+            raise NWidthError(
+                f"Dataset {self.source}",
+                got="a solution without inputs",
+                expected="a, u0 or mu",
+                fix="name an input's key in data.fields",
+            )
         return replace(self, u=None)
 
     def load(self) -> Dataset:
@@ -173,8 +205,11 @@ class Dataset:
         if space == 1 and time == 1:
             return self
         if space < 1 or time < 1 or (space > 1 and isinstance(self.grid, Mesh)):
-            raise NWidthError("Dataset.thin", got=f"space={space}, time={time} on {self.grid.describe()}",
-                              expected="strides of 1 or more, and a grid for a stride in space")
+            raise NWidthError(
+                "Dataset.thin",
+                got=f"space={space}, time={time} on {self.grid.describe()}",
+                expected="strides of 1 or more, and a grid for a stride in space",
+            )
         strides = (space,) * self.grid.ndim
         cut = (...,) + (slice(None, None, space),) * self.grid_dims
         times = slice(time - 1, None, time)
@@ -197,8 +232,9 @@ def concatenate(parts: Sequence[Dataset]) -> Dataset:
     first = parts[0]
     for p in parts[1:]:
         if not same_grid(p.grid, first.grid):
-            raise NWidthError("concatenate", got=f"grids {first.grid.describe()} and {p.grid.describe()}",
-                              expected="one grid")
+            raise NWidthError(
+                "concatenate", got=f"grids {first.grid.describe()} and {p.grid.describe()}", expected="one grid"
+            )
         if not _same_times(p.t, first.t):
             raise NWidthError("concatenate", got="sets with different times", expected="the same times")
     merged: dict[str, Any] = {}
@@ -211,8 +247,11 @@ def concatenate(parts: Sequence[Dataset]) -> Dataset:
         if values[0] is not None:
             loaded = [v.read() if isinstance(v, H5Array) else v for v in values]
             if any(v.shape[1:] != loaded[0].shape[1:] for v in loaded):
-                raise NWidthError("concatenate", got=f"{f.name} of shapes {[tuple(v.shape) for v in loaded]}",
-                                  expected="equal shapes but for the samples")
+                raise NWidthError(
+                    "concatenate",
+                    got=f"{f.name} of shapes {[tuple(v.shape) for v in loaded]}",
+                    expected="equal shapes but for the samples",
+                )
             merged[f.name] = torch.cat(loaded)
     return replace(first, splits={}, source=", ".join(dict.fromkeys(p.source for p in parts)), **merged)
 

@@ -30,11 +30,16 @@ def whole_file(path: str | Path, *, needs_bytes: int = 0) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(path.parent).free
     except OSError as e:
-        raise NWidthError(f"write {path}", got=f"a folder that cannot be used ({e.strerror})",
-                          fix="choose another folder") from None
+        raise NWidthError(
+            f"write {path}", got=f"a folder that cannot be used ({e.strerror})", fix="choose another folder"
+        ) from None
     if needs_bytes > free:
-        raise NWidthError(f"write {path}", got=f"{free / 2**20:.0f} MiB of free space",
-                          expected=f"{needs_bytes / 2**20:.0f} MiB", fix="free some space or choose another folder")
+        raise NWidthError(
+            f"write {path}",
+            got=f"{free / 2**20:.0f} MiB of free space",
+            expected=f"{needs_bytes / 2**20:.0f} MiB",
+            fix="free some space or choose another folder",
+        )
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
@@ -43,8 +48,11 @@ def whole_file(path: str | Path, *, needs_bytes: int = 0) -> Iterator[Path]:
         os.replace(temporary, path)
     except OSError as e:
         if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS) or "No space left" in str(e):
-            raise NWidthError(f"write {path}", got=str(e.strerror or e).splitlines()[0],
-                              fix="free some space or choose another folder") from None
+            raise NWidthError(
+                f"write {path}",
+                got=str(e.strerror or e).splitlines()[0],
+                fix="free some space or choose another folder",
+            ) from None
         raise
     finally:
         temporary.unlink(missing_ok=True)
@@ -104,8 +112,11 @@ def _strip(value: Any, tensors: dict[str, Tensor], name: str) -> Any:
         return [_strip(v, tensors, f"{name}/{i}") for i, v in enumerate(value)]
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise NWidthError("save_state", got=f"{name or 'state'} of type {type(value).__name__}",
-                      expected="tensors, plain numbers, strings, and lists or dicts of them")
+    raise NWidthError(
+        "save_state",
+        got=f"{name or 'state'} of type {type(value).__name__}",
+        expected="tensors, plain numbers, strings, and lists or dicts of them",
+    )
 
 
 def load_state(path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -118,13 +129,14 @@ def load_state(path: str | Path, device: torch.device | str = "cpu") -> dict[str
             tree = json.loads((f.metadata() or {})["nwidth"])
             tensors = {k: f.get_tensor(k) for k in f.keys()}
     except (SafetensorError, KeyError, ValueError, OSError) as e:
-        raise NWidthError(f"load {path}", got=f"content that nwidth did not write ({str(e)[:80]})",
-                          expected="a state saved by nwidth") from None
+        raise NWidthError(
+            f"load {path}", got=f"content that nwidth did not write ({str(e)[:80]})", expected="a state saved by nwidth"
+        ) from None
 
     def restore(value: Any) -> Any:
         if isinstance(value, dict):
             if set(value) in ({"$tensor"}, {"$complex"}):
-                (kind, key), = value.items()
+                ((kind, key),) = value.items()
                 if key not in tensors:
                     raise NWidthError(f"load {path}", got=f"no tensor {key!r}", expected="a whole file")
                 return torch.view_as_complex(tensors[key]) if kind == "$complex" else tensors[key]

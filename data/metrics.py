@@ -30,8 +30,10 @@ def relative_l2(p: Tensor, u: Tensor, grid: Grid | Mesh) -> Tensor:
 def relative_h1(p: Tensor, u: Tensor, grid: Grid) -> Tensor:
     """The same in the norm |v|^2 + |grad v|^2, (N, C); gradients as in ``gradient``."""
     e = p - u
-    return _ratio(_norm2(e, grid) + sum(_norm2(g, grid) for g in gradient(e, grid)),
-                  _norm2(u, grid) + sum(_norm2(g, grid) for g in gradient(u, grid)))
+    return _ratio(
+        _norm2(e, grid) + sum(_norm2(g, grid) for g in gradient(e, grid)),
+        _norm2(u, grid) + sum(_norm2(g, grid) for g in gradient(u, grid)),
+    )
 
 
 def relative_max(p: Tensor, u: Tensor, grid: Grid | Mesh) -> Tensor:
@@ -107,8 +109,12 @@ def scores(mean: Tensor, std: Tensor | None, u: Tensor, grid: Grid | Mesh) -> di
     if mean.shape != u.shape or (std is not None and std.shape != u.shape):
         raise NWidthError("scores", got=f"a prediction of shape {tuple(mean.shape)}", expected=f"{tuple(u.shape)}")
     if not bool(torch.isfinite(u).all()):
-        raise NWidthError("scores", got="NaN or infinite values in the solution", expected="finite data",
-                          fix="see nwidth info, and leave the damaged samples out")
+        raise NWidthError(
+            "scores",
+            got="NaN or infinite values in the solution",
+            expected="finite data",
+            fix="see nwidth info, and leave the damaged samples out",
+        )
     mean, u = mean.to(device=u.device, dtype=_double(mean)), u.to(_double(u))
     timed = u.ndim > len(grid.shape) + 2
     channels = relative_l2(mean, u, grid)

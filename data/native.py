@@ -42,8 +42,15 @@ def blocks_of(data: Dataset, size: int | None = None) -> Iterator[Dataset]:
         yield data[start : start + size].load()
 
 
-def save_dataset(path: str | Path, data: Dataset, blocks: Iterable[Dataset] | None = None, *, total: int | None = None,
-                 compression: str | None = None, on_block: Callable[[int], None] | None = None) -> None:
+def save_dataset(
+    path: str | Path,
+    data: Dataset,
+    blocks: Iterable[Dataset] | None = None,
+    *,
+    total: int | None = None,
+    compression: str | None = None,
+    on_block: Callable[[int], None] | None = None,
+) -> None:
     """Write a data set in nwidth's layout, atomically and in bounded memory.
 
     ``data`` gives grid, names, times and splits; ``blocks`` its samples in order where they are not ``data``'s own
@@ -100,8 +107,14 @@ def _create_fields(f: h5py.File, block: Dataset, total: int, compression: str | 
             continue
         shape = (total, *value.shape[1:])
         dims = "np" if name == "mu" else ("ntc" if name == "u" and block.t is not None else "nc") + letters
-        d = f.create_dataset(name, shape, value.numpy().dtype, chunks=_chunks(shape, value.element_size(), dims),
-                             fletcher32=True, compression=compression)
+        d = f.create_dataset(
+            name,
+            shape,
+            value.numpy().dtype,
+            chunks=_chunks(shape, value.element_size(), dims),
+            fletcher32=True,
+            compression=compression,
+        )
         d.attrs["dims"] = dims
 
 
@@ -127,11 +140,16 @@ def load_native(path: str | Path) -> Dataset:
     where = f"open {path}"
     version = int(f.attrs.get("version", 0))
     if version != VERSION:
-        raise NWidthError(where, got=f"layout version {version}", expected=f"version {VERSION}",
-                          fix="read it with the nwidth that wrote it")
+        raise NWidthError(
+            where,
+            got=f"layout version {version}",
+            expected=f"version {VERSION}",
+            fix="read it with the nwidth that wrote it",
+        )
     try:
-        header: dict[str, Any] = {k: json.loads(_text(f.attrs[k]))
-                                  for k in ("names", "units", "problem", "attributes", "grid")}
+        header: dict[str, Any] = {
+            k: json.loads(_text(f.attrs[k])) for k in ("names", "units", "problem", "attributes", "grid")
+        }
     except (KeyError, ValueError) as e:
         raise NWidthError(where, got=f"a damaged header ({e})", expected="a file that nwidth wrote") from None
 
@@ -149,11 +167,20 @@ def load_native(path: str | Path) -> Dataset:
     for name in ("u", "a", "u0"):
         if name in f:
             arrays[name] = H5Array(path, name, _text(f[name].attrs["dims"]))
-    splits = {k: values(f"splits/{k}") for k in f["splits"]} if "splits" in f else {}
+    splits = {k: torch.from_numpy(v[()]) for k, v in f["splits"].items()} if "splits" in f else {}
     return Dataset(
-        grid, mu=values("mu"), t=values("t"), t0=float(f.attrs["t0"]),
-        names={k: tuple(v) for k, v in header["names"].items()}, units=header["units"], problem=header["problem"],
-        attributes=header["attributes"], splits=splits, source=str(path), format="nwidth HDF5", **arrays,
+        grid,
+        mu=values("mu"),
+        t=values("t"),
+        t0=float(f.attrs["t0"]),
+        names={k: tuple(v) for k, v in header["names"].items()},
+        units=header["units"],
+        problem=header["problem"],
+        attributes=header["attributes"],
+        splits=splits,
+        source=str(path),
+        format="nwidth HDF5",
+        **arrays,
     )
 
 

@@ -52,7 +52,7 @@ class Normalizer:
         dims = tuple(range(1, space + 1))
         by_channel = mean.mean(dims, keepdim=True) if dims else mean
         self.shift = by_channel if self.mode == "channel" else mean
-        variance = (second - 2 * mean * self.shift + self.shift.square())
+        variance = second - 2 * mean * self.shift + self.shift.square()
         variance = variance.mean(dims, keepdim=True) if dims else variance
         std = variance.clamp_min(0).sqrt()
         tiny = 1e-7 * (by_channel.abs() + 1e-30)
@@ -67,11 +67,14 @@ class Normalizer:
 
     def _fit(self, value: Tensor | None, x: Tensor) -> Tensor:
         assert value is not None
-        points = x.shape[x.ndim - value.ndim + 1:]
+        points = x.shape[x.ndim - value.ndim + 1 :]
         if self.mode == "point" and points != self.shift.shape[1:]:  # type: ignore[union-attr]
-            raise NWidthError("Normalizer", got=f"points {tuple(points)}",
-                              expected=f"{tuple(self.shift.shape[1:])}, as in training",  # type: ignore[union-attr]
-                              fix="train with normalize=channel to use other resolutions")
+            raise NWidthError(
+                "Normalizer",
+                got=f"points {tuple(points)}",
+                expected=f"{tuple(self.shift.shape[1:])}, as in training",  # type: ignore[union-attr]
+                fix="train with normalize=channel to use other resolutions",
+            )
         return value.to(device=x.device, dtype=x.dtype)
 
     def state_dict(self) -> dict[str, Any]:

@@ -46,14 +46,26 @@ class NWidth:
         return self.unseen[min(n, len(self.unseen) - 1)] if self.unseen else None
 
     def to_dict(self) -> dict:
-        return {"singular_values": self.singular_values, "error": self.error, "worst": self.worst,
-                "unseen": self.unseen, "ranks": {f"{level:g}": self.rank(level) for level in LEVELS},
-                "samples": self.samples, "snapshots": self.snapshots,
-                "states": None if self.states is None else self.states.to_dict()}
+        return {
+            "singular_values": self.singular_values,
+            "error": self.error,
+            "worst": self.worst,
+            "unseen": self.unseen,
+            "ranks": {f"{level:g}": self.rank(level) for level in LEVELS},
+            "samples": self.samples,
+            "snapshots": self.snapshots,
+            "states": None if self.states is None else self.states.to_dict(),
+        }
 
 
-def n_width(data: Dataset, unseen: Dataset | None = None, *, initial: bool = False, max_samples: int = 1000,
-            max_bytes: int = 2**31) -> NWidth:
+def n_width(
+    data: Dataset,
+    unseen: Dataset | None = None,
+    *,
+    initial: bool = False,
+    max_samples: int = 1000,
+    max_bytes: int = 2**31,
+) -> NWidth:
     """The n-width curve of the solutions, uncentred, in the grid's inner product.
 
     One snapshot is one sample with all its times and channels, since that is what a surrogate predicts; states are
@@ -80,8 +92,9 @@ def n_width(data: Dataset, unseen: Dataset | None = None, *, initial: bool = Fal
     if not data.time_dependent:
         return _curve(x.flatten(1), None if others is None else others.flatten(1), "samples")
     every = x if first is None else torch.cat([first[:, None], x], 1)
-    single, single_others = (None if v is None else _thin(v.flatten(0, 1).flatten(1), max_samples)
-                             for v in (every, others))
+    single, single_others = (
+        None if v is None else _thin(v.flatten(0, 1).flatten(1), max_samples) for v in (every, others)
+    )
     assert single is not None
     states = _curve(single, single_others, "states")
     if len(u) == 1:

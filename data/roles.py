@@ -48,8 +48,15 @@ class Roles:
         return () if value is None else (value,) if isinstance(value, str) else tuple(value)
 
 
-def assemble(store: Store, roles: Roles, *, format: str, attributes: Mapping[str, Any] | None = None,
-             names: Mapping[str, tuple[str, ...]] | None = None, problem: Mapping[str, Any] | None = None) -> Dataset:
+def assemble(
+    store: Store,
+    roles: Roles,
+    *,
+    format: str,
+    attributes: Mapping[str, Any] | None = None,
+    names: Mapping[str, tuple[str, ...]] | None = None,
+    problem: Mapping[str, Any] | None = None,
+) -> Dataset:
     """The data set that ``roles`` sees in ``store``.
 
     A time-dependent solution without a key for u0 gives its first state as u0, and keeps the others as u; one that
@@ -57,7 +64,8 @@ def assemble(store: Store, roles: Roles, *, format: str, attributes: Mapping[str
     """
     if not roles.keys("u") and not any(roles.keys(r) for r in ("a", "u0", "mu")):
         raise NWidthError(
-            f"read {store.path}", got="no roles for the keys " + ", ".join(store.keys()[:20]),
+            f"read {store.path}",
+            got="no roles for the keys " + ", ".join(store.keys()[:20]),
             expected="which key is the solution and which the input",
             fix="set e.g. data.fields.u=KEY data.fields.a=KEY",
         )
@@ -75,8 +83,12 @@ def assemble(store: Store, roles: Roles, *, format: str, attributes: Mapping[str
         axes = axes.replace("m", "x")
         letters = "".join(c for c in "xyzw" if c in axes)
         if space_letters and letters != space_letters:
-            raise NWidthError(f"{store.path}: {role}", got=f"space axes {letters!r}",
-                              expected=f"{space_letters!r}, as u has", fix="set data.axes")
+            raise NWidthError(
+                f"{store.path}: {role}",
+                got=f"space axes {letters!r}",
+                expected=f"{space_letters!r}, as u has",
+                fix="set data.axes",
+            )
         space_letters = letters
         if role == "u" and "t" in axes:
             t, t0 = _times(store, t, store.shape(keys[0])[axes.index("t")])
@@ -96,10 +108,18 @@ def assemble(store: Store, roles: Roles, *, format: str, attributes: Mapping[str
     mu = _parameters(store, roles.keys("mu"))
     if not found:
         raise NWidthError(f"read {store.path}", got="parameters alone", expected="a field u, a or u0")
-    shape = tuple(next(iter(found.values())).shape[-len(space_letters):])
+    shape = tuple(next(iter(found.values())).shape[-len(space_letters) :])
     return Dataset(
-        _grid(store, roles, space_letters, shape), t=t, t0=t0, mu=mu, names=dict(names or {}), problem=problem,
-        source=store.path, format=format, attributes=dict(attributes or {}), **found,
+        _grid(store, roles, space_letters, shape),
+        t=t,
+        t0=t0,
+        mu=mu,
+        names=dict(names or {}),
+        problem=problem,
+        source=store.path,
+        format=format,
+        attributes=dict(attributes or {}),
+        **found,
     )
 
 
@@ -114,16 +134,24 @@ def _guess_axes(store: Store, role: str, key: str, roles: Roles, t: Tensor | Non
         return "n" + "t" * timed + "xyzw"[:d]
     if len(shape) == 2 + timed + d and 1 <= d <= 4:
         return "n" + "t" * timed + "c" + "xyzw"[:d]
-    raise NWidthError(f"{store.path}: {key!r}", got=f"shape {shape}, whose axes cannot be guessed",
-                      expected="one letter an axis", fix=f"set e.g. data.axes.{role}=ncxy")
+    raise NWidthError(
+        f"{store.path}: {key!r}",
+        got=f"shape {shape}, whose axes cannot be guessed",
+        expected="one letter an axis",
+        fix=f"set e.g. data.axes.{role}=ncxy",
+    )
 
 
 def _times(store: Store, t: Tensor | None, count: int) -> tuple[Tensor, float]:
     if t is None:
         return torch.arange(count, dtype=torch.float64), -1.0
     if len(t) < count:
-        raise NWidthError(str(store.path), got=f"{len(t)} times for {count} states", expected="as many",
-                          fix="check data.fields.t and data.axes.u")
+        raise NWidthError(
+            str(store.path),
+            got=f"{len(t)} times for {count} states",
+            expected="as many",
+            fix="check data.fields.t and data.axes.u",
+        )
     return t[:count], 0.0
 
 
@@ -146,8 +174,12 @@ def _parameters(store: Store, keys: Sequence[str]) -> Tensor | None:
         v = v if v.is_floating_point() else v.double()
         parts.append(v.reshape(len(v) if v.ndim else 1, -1))
     if len({len(p) for p in parts}) > 1:
-        raise NWidthError(f"{store.path}: mu", got=f"{[len(p) for p in parts]} values of {', '.join(keys)}",
-                          expected="one count for all", fix="check data.fields.mu")
+        raise NWidthError(
+            f"{store.path}: mu",
+            got=f"{[len(p) for p in parts]} values of {', '.join(keys)}",
+            expected="one count for all",
+            fix="check data.fields.mu",
+        )
     return torch.cat(parts, 1)
 
 
@@ -160,15 +192,22 @@ def _grid(store: Store, roles: Roles, letters: str, shape: Sequence[int]) -> Gri
     kinds = [roles.kind] * len(letters) if isinstance(roles.kind, str) or roles.kind is None else list(roles.kind)
     lo, hi = ([v] * len(letters) if isinstance(v, int | float) else list(v) for v in (roles.lo, roles.hi))
     if not len(kinds) == len(lo) == len(hi) == len(letters):
-        raise NWidthError(f"{store.path}: data.grid", got=f"{len(kinds)} kinds, {len(lo)} lo, {len(hi)} hi",
-                          expected=f"one for all or one for each of {letters}")
+        raise NWidthError(
+            f"{store.path}: data.grid",
+            got=f"{len(kinds)} kinds, {len(lo)} lo, {len(hi)} hi",
+            expected=f"one for all or one for each of {letters}",
+        )
     axes = []
     for name, n, kind, a, b in zip(letters, shape, kinds, lo, hi):
         if name in roles.coordinates:
             x = store.values(roles.coordinates[name]).double().flatten()
             if len(x) != n:
-                raise NWidthError(f"{store.path}: {roles.coordinates[name]!r}", got=f"{len(x)} coordinates",
-                                  expected=f"{n}, as the field has along {name}", fix="check data.axes")
+                raise NWidthError(
+                    f"{store.path}: {roles.coordinates[name]!r}",
+                    got=f"{len(x)} coordinates",
+                    expected=f"{n}, as the field has along {name}",
+                    fix="check data.axes",
+                )
             axes.append(Axis.from_coordinates(x, name, kind=kind))
         else:
             axes.append(Axis(kind or "nodal", int(n), a, b, name))

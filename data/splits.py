@@ -45,7 +45,9 @@ class Split(ABC):
         train = rest if self.train is None else _count("split.train", self.train, n)
         if train < 2 or train > rest or (test < 1 and self.test > 0):
             raise NWidthError(
-                "split", got=f"train={train}, val={val}, test={test} of {n} samples", fix="lower split.test, split.val",
+                "split",
+                got=f"train={train}, val={val}, test={test} of {n} samples",
+                fix="lower split.test, split.val",
                 expected="at least 1 test and 2 training samples that do not overlap",
             )
         order = self.order(data)
@@ -84,8 +86,12 @@ class ParameterSplit(Split):
     def order(self, data: Dataset) -> Tensor:
         if data.mu is None or not 0 <= self.parameter < data.mu.shape[1]:
             p = 0 if data.mu is None else data.mu.shape[1]
-            raise NWidthError("split.parameter", got=f"parameter {self.parameter} of data with {p}",
-                              expected="a parameter that the data have", fix="use split=random")
+            raise NWidthError(
+                "split.parameter",
+                got=f"parameter {self.parameter} of data with {p}",
+                expected="a parameter that the data have",
+                fix="use split=random",
+            )
         return data.mu[:, self.parameter].argsort(descending=True, stable=True)
 
 
@@ -107,15 +113,20 @@ class TimeSplit(Split):
         # times of single-precision files are seldom the decimal that was meant
         count = int((part.t <= self.until + 1e-6 * abs(self.until)).sum())
         if count < 1:
-            raise NWidthError("split.until", got=f"{self.until:g}, before the first time {float(part.t[0]):g}",
-                              expected=f"a time up to {float(part.t[-1]):g}")
+            raise NWidthError(
+                "split.until",
+                got=f"{self.until:g}, before the first time {float(part.t[0]):g}",
+                expected=f"a time up to {float(part.t[-1]):g}",
+            )
         u = part.solution
-        return replace(part, t=part.t[:count],
-                       u=u.thin(times=slice(0, count)) if isinstance(u, H5Array) else u[:, :count])
+        return replace(
+            part, t=part.t[:count], u=u.thin(times=slice(0, count)) if isinstance(u, H5Array) else u[:, :count]
+        )
 
 
-def apply_split(data: Dataset, split: Split, stored: Mapping[str, Tensor] | None = None) -> tuple[dict[str, Dataset],
-                                                                                                  Indices]:
+def apply_split(
+    data: Dataset, split: Split, stored: Mapping[str, Tensor] | None = None
+) -> tuple[dict[str, Dataset], Indices]:
     """The parts by name and the indices that made them: ``stored`` ones, or the split's own."""
     indices = dict(stored) if stored else split.indices(data)
     parts = {k: data[v] for k, v in indices.items()}

@@ -58,8 +58,10 @@ class MemoryStore:
 
     def __init__(self, path: str | Path, arrays: Mapping[str, Any]):
         self.path = str(path)
-        self.arrays = {k: v.detach() if isinstance(v, Tensor) else plain_tensor(self.path, k, np.asarray(v))
-                       for k, v in arrays.items()}
+        self.arrays = {
+            k: v.detach() if isinstance(v, Tensor) else plain_tensor(self.path, k, np.asarray(v))
+            for k, v in arrays.items()
+        }
 
     def keys(self) -> list[str]:
         return list(self.arrays)
@@ -75,15 +77,23 @@ class MemoryStore:
         parts = [self._one(key, axes, times) for key in keys]
         dim = 2 if "t" in axes and isinstance(times, slice) else 1
         if len(parts) > 1 and any(p.shape != parts[0].shape for p in parts):
-            raise NWidthError(f"{self.path}: {', '.join(keys)}", got=f"shapes {[self.shape(k) for k in keys]}",
-                              expected="one shape", fix="name fields of one shape")
+            raise NWidthError(
+                f"{self.path}: {', '.join(keys)}",
+                got=f"shapes {[self.shape(k) for k in keys]}",
+                expected="one shape",
+                fix="name fields of one shape",
+            )
         return torch.cat(parts, dim) if len(parts) > 1 else parts[0]
 
     def _one(self, key: str, axes: str, times: slice | int) -> Tensor:
         v = self.values(key)
         if len(axes) != v.ndim or len(set(axes)) != len(axes) or set(axes) - set("ntcxyzw"):
-            raise NWidthError(f"{self.path}: {key!r}", got=f"axes={axes!r} for an array of shape {tuple(v.shape)}",
-                              expected=f"{v.ndim} different letters of n, t, c, x, y, z, w", fix="set data.axes")
+            raise NWidthError(
+                f"{self.path}: {key!r}",
+                got=f"axes={axes!r} for an array of shape {tuple(v.shape)}",
+                expected=f"{v.ndim} different letters of n, t, c, x, y, z, w",
+                fix="set data.axes",
+            )
         if not (v.is_floating_point() or v.is_complex()):
             v = v.float()
         for letter in "nc":
@@ -99,8 +109,12 @@ class MemoryStore:
 def plain_tensor(path: str, key: str, values: np.ndarray) -> Tensor:
     """Numbers of any kind and byte order as a tensor."""
     if values.dtype.kind not in "biufc":
-        raise NWidthError(f"{path}: {key!r}", got=f"values of type {values.dtype}", expected="numbers",
-                          fix="name another key in data.fields")
+        raise NWidthError(
+            f"{path}: {key!r}",
+            got=f"values of type {values.dtype}",
+            expected="numbers",
+            fix="name another key in data.fields",
+        )
     native = values.dtype.newbyteorder("=")
     if native.itemsize > (16 if native.kind == "c" else 8):
         native = np.dtype(np.complex128 if native.kind == "c" else np.float64)  # torch has no longer ones
@@ -109,5 +123,9 @@ def plain_tensor(path: str, key: str, values: np.ndarray) -> Tensor:
 
 def _known(store: Store, key: str) -> None:
     if key not in store.keys():
-        raise NWidthError(str(store.path), got=f"no key {key!r}", expected="one of " + ", ".join(store.keys()[:20]),
-                          fix="name it in data.fields")
+        raise NWidthError(
+            str(store.path),
+            got=f"no key {key!r}",
+            expected="one of " + ", ".join(store.keys()[:20]),
+            fix="name it in data.fields",
+        )

@@ -67,18 +67,27 @@ class Surrogate(ABC):
         missing = [k for k in self.needs if getattr(train, k) is None]
         if missing or not train.reads:
             raise NWidthError(
-                f"{type(self).__name__}.fit", got=f"data with inputs {list(train.reads) or 'none'}",
-                expected="inputs " + ", ".join(missing or INPUTS), fix="name their keys in data.fields",
+                f"{type(self).__name__}.fit",
+                got=f"data with inputs {list(train.reads) or 'none'}",
+                expected="inputs " + ", ".join(missing or INPUTS),
+                fix="name their keys in data.fields",
             )
         if len(train) < 2:
-            raise NWidthError(f"{type(self).__name__}.fit", got=f"{len(train)} training samples", expected="2 or more",
-                              fix="change the split")
+            raise NWidthError(
+                f"{type(self).__name__}.fit",
+                got=f"{len(train)} training samples",
+                expected="2 or more",
+                fix="change the split",
+            )
         train.solution  # noqa: B018  raises where there is none
         return train.reads
 
     def fitted(self, value: Any) -> Any:
         """``value``, or an error when it is None because nothing was fitted or loaded."""
         if value is None:
-            raise NWidthError(f"{type(self).__name__}.predict", got="a surrogate that was not fitted",
-                              fix="call fit or load_state_dict first")
+            raise NWidthError(
+                f"{type(self).__name__}.predict",
+                got="a surrogate that was not fitted",
+                fix="call fit or load_state_dict first",
+            )
         return value

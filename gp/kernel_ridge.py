@@ -39,8 +39,14 @@ class KernelRidge:
     True
     """
 
-    def __init__(self, kernels: list[str] | None = None, lengths: list[float] | None = None,
-                 ridges: list[float] | None = None, whitening: list[float] | None = None, max_samples: int = 12000):
+    def __init__(
+        self,
+        kernels: list[str] | None = None,
+        lengths: list[float] | None = None,
+        ridges: list[float] | None = None,
+        whitening: list[float] | None = None,
+        max_samples: int = 12000,
+    ):
         self.kernels = list(kernels or ["matern52"])
         for kernel in self.kernels:
             if kernel not in KERNELS:
@@ -57,8 +63,12 @@ class KernelRidge:
 
     def fit(self, x: Tensor, y: Tensor, validate: Validate | None, *, seed: int) -> list[dict[str, Any]]:
         if len(x) > self.max_samples:
-            raise NWidthError("KernelRidge.fit", got=f"{len(x)} samples", expected=f"at most {self.max_samples}",
-                              fix="lower split.train, or raise max_samples (memory grows with its square)")
+            raise NWidthError(
+                "KernelRidge.fit",
+                got=f"{len(x)} samples",
+                expected=f"at most {self.max_samples}",
+                fix="lower split.train, or raise max_samples (memory grows with its square)",
+            )
         return self._search(x, y, validate, self.kernels, self.lengths, self.whitening)
 
     def refine(self, x: Tensor, y: Tensor, validate: Validate | None, *, seed: int) -> list[dict[str, Any]]:
@@ -67,8 +77,15 @@ class KernelRidge:
         lengths = [f * c["length"] for f in (0.5, 1.0, 2.0)]
         return self._search(x, y, validate, [c["kernel"]], lengths, [c["whitening"]])
 
-    def _search(self, x: Tensor, y: Tensor, validate: Validate | None, kernels: list[str], lengths: list[float],
-                whitening: list[float]) -> list[dict[str, Any]]:
+    def _search(
+        self,
+        x: Tensor,
+        y: Tensor,
+        validate: Validate | None,
+        kernels: list[str],
+        lengths: list[float],
+        whitening: list[float],
+    ) -> list[dict[str, Any]]:
         history: list[dict[str, Any]] = []
         bias = y.mean(0)
         for g in whitening:
@@ -126,8 +143,12 @@ class KernelRidge:
         off = distance[torch.triu(torch.ones(n, n, dtype=torch.bool), 1)]
         median = float(off.median()) if off.numel() else 1.0
         if median == 0:
-            raise NWidthError("KernelRidge.fit", got="inputs that are mostly equal", expected="distinct inputs",
-                              fix="check which fields data.fields names as inputs")
+            raise NWidthError(
+                "KernelRidge.fit",
+                got="inputs that are mostly equal",
+                expected="distinct inputs",
+                fix="check which fields data.fields names as inputs",
+            )
         return median
 
     def predict(self, x: Tensor) -> tuple[Tensor, Tensor | None]:

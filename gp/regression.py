@@ -47,8 +47,15 @@ class GPRegressor:
 
     uses_seed = True
 
-    def __init__(self, kernel: str = "matern52", steps: int = 40, fit_samples: int = 250, ard_features: int = 20,
-                 max_samples: int = 4000, min_noise: float = 1e-8):
+    def __init__(
+        self,
+        kernel: str = "matern52",
+        steps: int = 40,
+        fit_samples: int = 250,
+        ard_features: int = 20,
+        max_samples: int = 4000,
+        min_noise: float = 1e-8,
+    ):
         if kernel not in KERNELS:
             raise NWidthError("GPRegressor", got=f"kernel={kernel!r}", expected="one of " + ", ".join(KERNELS))
         self.kernel, self.steps, self.fit_samples = kernel, steps, fit_samples
@@ -63,8 +70,12 @@ class GPRegressor:
 
     def fit(self, x: Tensor, y: Tensor, validate: Validate | None, *, seed: int) -> list[dict[str, Any]]:
         if len(x) > self.max_samples:
-            raise NWidthError("GPRegressor.fit", got=f"{len(x)} samples", expected=f"at most {self.max_samples}",
-                              fix="lower split.train, or raise max_samples (memory grows with its square)")
+            raise NWidthError(
+                "GPRegressor.fit",
+                got=f"{len(x)} samples",
+                expected=f"at most {self.max_samples}",
+                fix="lower split.train, or raise max_samples (memory grows with its square)",
+            )
         self._standardise(x, y)
         pick = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[: self.fit_samples]
         model = self._model(self._x(x[pick]), self._y(y[pick]))
@@ -113,8 +124,9 @@ class GPRegressor:
         common = {"ard_num_dims": ard, "batch_shape": outputs, "lengthscale_constraint": Interval(1e-3, 1e4)}
         base = RBFKernel(**common) if self.kernel == "rbf" else MaternKernel(nu=_NU[self.kernel], **common)
         kernel = ScaleKernel(base, batch_shape=outputs)
-        likelihood = gpytorch.likelihoods.GaussianLikelihood(batch_shape=outputs,
-                                                             noise_constraint=GreaterThan(self.min_noise))
+        likelihood = gpytorch.likelihoods.GaussianLikelihood(
+            batch_shape=outputs, noise_constraint=GreaterThan(self.min_noise)
+        )
         model = _Model(x.expand(len(y), *x.shape), y, likelihood, kernel, len(y)).double()
         base.lengthscale = 2.0 * x.shape[1] ** 0.5 if ard else 1.0
         kernel.outputscale = 1.0
@@ -166,8 +178,12 @@ class GPRegressor:
             K.diagonal(dim1=-2, dim2=-1).add_(model.likelihood.noise)
             factor, info = torch.linalg.cholesky_ex(K)
             if int(info.abs().max()):
-                raise NWidthError("GPRegressor", got="a covariance that is not positive definite to round-off",
-                                  expected="distinct inputs", fix="raise min_noise, or remove repeated samples")
+                raise NWidthError(
+                    "GPRegressor",
+                    got="a covariance that is not positive definite to round-off",
+                    expected="distinct inputs",
+                    fix="raise min_noise, or remove repeated samples",
+                )
             rest = (model.train_targets - model.mean_module(inputs))[..., None]
             self._posterior = (model, factor, torch.cholesky_solve(rest, factor)[..., 0])
         return self._posterior
@@ -197,7 +213,9 @@ class _dense:
         s = gpytorch.settings
         self.contexts = [
             s.fast_computations(covar_root_decomposition=False, log_prob=False, solves=False),
-            s.max_cholesky_size(10**9), s.skip_posterior_variances(False), s.debug(False),
+            s.max_cholesky_size(10**9),
+            s.skip_posterior_variances(False),
+            s.debug(False),
         ]
         for c in self.contexts:
             c.__enter__()

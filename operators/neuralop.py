@@ -78,8 +78,11 @@ class NeuralopModel(nn.Module):
                 expected=f"(batch, {self.in_channels} channels, {self.ndim} space axes)",
             )
         if self.ndim > 1 and tuple(x.shape[2:]) != self.shape:
-            warnings.warn(f"neuraloperator changes resolution wrongly in {self.ndim}D: trained on {self.shape}, "
-                          f"called on {tuple(x.shape[2:])}", stacklevel=2)
+            warnings.warn(
+                f"neuraloperator changes resolution wrongly in {self.ndim}D: trained on {self.shape}, "
+                f"called on {tuple(x.shape[2:])}",
+                stacklevel=2,
+            )
         with torch.autocast(x.device.type, enabled=False):
             return self.net(x.float()).to(x.dtype)
 

@@ -55,12 +55,16 @@ class Burgers(EvolutionProblem):
         super().__post_init__()
         if not isinstance(self.nu, int | float):
             object.__setattr__(self, "nu", tuple(float(v) for v in self.nu))
-        if not all(v > 0 and math.isfinite(v) for v in self._range) or self._range[0] > self._range[-1] or (
-                len(self._range) > 2):
+        if (
+            not all(v > 0 and math.isfinite(v) for v in self._range)
+            or self._range[0] > self._range[-1]
+            or (len(self._range) > 2)
+        ):
             raise NWidthError("Burgers", got=f"nu={self.nu}", expected="a positive number or [least, most]")
         if not (0 < self.tolerance < 1 and self.cfl > 0):
-            raise NWidthError("Burgers", got=f"tolerance={self.tolerance}, cfl={self.cfl}",
-                              expected="0 < tolerance < 1 and cfl > 0")
+            raise NWidthError(
+                "Burgers", got=f"tolerance={self.tolerance}, cfl={self.cfl}", expected="0 < tolerance < 1 and cfl > 0"
+            )
 
     @property
     def _range(self) -> tuple[float, ...]:
@@ -90,9 +94,12 @@ class Burgers(EvolutionProblem):
             return torch.full((1, 1), self._range[0], dtype=like.dtype, device=like.device)
         mu = inputs.mu
         if mu is None or mu.shape[1] != 1 or not bool((mu > 0).all()):
-            raise NWidthError("Burgers", got="no mu" if mu is None else f"mu of shape {tuple(mu.shape)}",
-                              expected="mu (N, 1), the positive viscosity of each sample",
-                              fix="give one nu for all samples, or data with mu")
+            raise NWidthError(
+                "Burgers",
+                got="no mu" if mu is None else f"mu of shape {tuple(mu.shape)}",
+                expected="mu (N, 1), the positive viscosity of each sample",
+                fix="give one nu for all samples, or data with mu",
+            )
         return mu
 
     def operators(self, space: SpectralSpace) -> Tensor:

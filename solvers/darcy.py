@@ -104,12 +104,22 @@ class Darcy(EllipticProblem):
     def _check(self, inputs: Dataset) -> None:
         a: Tensor = inputs.a  # type: ignore[assignment]
         grid = inputs.grid
-        cells = isinstance(grid, Grid) and grid.ndim == self.ndim and all(
-            x.kind == "cell" and abs(x.lo) < 1e-6 and abs(x.hi - 1) < 1e-6 for x in grid.axes)
+        cells = (
+            isinstance(grid, Grid)
+            and grid.ndim == self.ndim
+            and all(x.kind == "cell" and abs(x.lo) < 1e-6 and abs(x.hi - 1) < 1e-6 for x in grid.axes)
+        )
         if not cells or a.shape[1] != 1:
-            raise NWidthError("Darcy", got=f"{a.shape[1]} channels on {grid.describe()}",
-                              expected=f"one coefficient at the cell centres of [0, 1]^{self.ndim}",
-                              fix="set data.kind=cell where the points are cell centres")
+            raise NWidthError(
+                "Darcy",
+                got=f"{a.shape[1]} channels on {grid.describe()}",
+                expected=f"one coefficient at the cell centres of [0, 1]^{self.ndim}",
+                fix="set data.kind=cell where the points are cell centres",
+            )
         if not bool(((a > 0) & torch.isfinite(a)).all()):
-            raise NWidthError("Darcy", got="coefficients that are not positive and finite", expected="a > 0",
-                              fix="give the coefficient itself, not a code for its phase")
+            raise NWidthError(
+                "Darcy",
+                got="coefficients that are not positive and finite",
+                expected="a > 0",
+                fix="give the coefficient itself, not a code for its phase",
+            )

@@ -37,8 +37,11 @@ class EllipticProblem(Problem):
 
     def __post_init__(self):
         if not (1 <= self.ndim <= 4 and 0 < self.rtol < 1 and self.iterations >= 1):
-            raise NWidthError(type(self).__name__, expected="ndim from 1 to 4, 0 < rtol < 1, iterations >= 1",
-                              got=f"ndim={self.ndim}, rtol={self.rtol}, iterations={self.iterations}")
+            raise NWidthError(
+                type(self).__name__,
+                expected="ndim from 1 to 4, 0 < rtol < 1, iterations >= 1",
+                got=f"ndim={self.ndim}, rtol={self.rtol}, iterations={self.iterations}",
+            )
 
     @abstractmethod
     def theta(self, inputs: Dataset) -> list[Tensor]:
@@ -83,19 +86,31 @@ class EllipticProblem(Problem):
         theta, f = self.theta(inputs), self.source(inputs)
         f = f.expand(len(inputs), *f.shape[1:])
         rtol = max(self.rtol, 10 * torch.finfo(f.dtype).eps)
-        u, residual, _ = conjugate_gradients(lambda v: self.apply(theta, v, inputs.grid), f,  # type: ignore[arg-type]
-                                             self.precondition(inputs), rtol, self.iterations)
+        grid = inputs.grid
+        assert isinstance(grid, Grid)
+        u, residual, _ = conjugate_gradients(
+            lambda v: self.apply(theta, v, grid),
+            f,
+            self.precondition(inputs),
+            rtol,
+            self.iterations,
+        )
         worst = float(residual.max())
         if not worst <= rtol:
             raise NWidthError(
                 f"{type(self).__name__}.solve",
                 got=f"a relative residual of {worst:.1e} after {self.iterations} iterations",
-                expected=f"rtol={rtol:.1e}", fix="raise iterations or rtol, or use a smoother coefficient")
+                expected=f"rtol={rtol:.1e}",
+                fix="raise iterations or rtol, or use a smoother coefficient",
+            )
         return u
 
 
 def conjugate_gradients(
-    apply: Callable[[Tensor], Tensor], f: Tensor, precondition: Callable[[Tensor], Tensor], rtol: float,
+    apply: Callable[[Tensor], Tensor],
+    f: Tensor,
+    precondition: Callable[[Tensor], Tensor],
+    rtol: float,
     most: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Preconditioned conjugate gradients for a batch of systems A u = f, (N, ...).
@@ -109,6 +124,7 @@ def conjugate_gradients(
     >>> bool(torch.allclose(d * u, torch.ones(2, 3))), count.tolist()
     (True, [3, 3])
     """
+
     def dot(x: Tensor, y: Tensor) -> Tensor:
         return (x * y).flatten(1).sum(1)
 

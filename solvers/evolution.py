@@ -50,8 +50,10 @@ class EvolutionProblem(Problem):
     def __post_init__(self):
         if not (self.hi > self.lo and self.final_time > 0 and self.times >= 1):
             raise NWidthError(
-                type(self).__name__, got=f"lo={self.lo}, hi={self.hi}, final_time={self.final_time}, "
-                f"times={self.times}", expected="lo < hi, final_time > 0, times >= 1")
+                type(self).__name__,
+                got=f"lo={self.lo}, hi={self.hi}, final_time={self.final_time}, times={self.times}",
+                expected="lo < hi, final_time > 0, times >= 1",
+            )
 
     @property
     @abstractmethod
@@ -128,8 +130,9 @@ class EvolutionProblem(Problem):
         stored = self.on_period(inputs.inputs())
         given, shape = lead(stored), stored.grid.shape
         if not all(bool(torch.isfinite(getattr(stored, k)).all()) for k in stored.reads):
-            raise NWidthError(f"{type(self).__name__}.solve", got="NaN or infinite values in the inputs",
-                              expected="finite inputs")
+            raise NWidthError(
+                f"{type(self).__name__}.solve", got="NaN or infinite values in the inputs", expected="finite inputs"
+            )
         t = self.stored_times() + inputs.t0 if inputs.t is None else inputs.t
         groups = self.groups(stored, float(t[0]) - inputs.t0)
         working = stored.to(dtype=dtype)
@@ -142,13 +145,18 @@ class EvolutionProblem(Problem):
             def nonlinear(c: Tensor, space: SpectralSpace = space, batch: Dataset = batch) -> Tensor:
                 return self.nonlinear(c, space, batch)
 
-            states = integrate(self.linear(space, batch), nonlinear, space.coefficients(u0[rows]), inputs.t0,
-                               t.tolist(), step)
+            states = integrate(
+                self.linear(space, batch), nonlinear, space.coefficients(u0[rows]), inputs.t0, t.tolist(), step
+            )
             for j, c in enumerate(states):
                 u[rows, j] = space.at(c, shape)
         if not bool(torch.isfinite(u).all()):
-            raise NWidthError(f"{type(self).__name__}.solve", got="a solution that ceased to be finite",
-                              expected="a stable time step", fix="lower cfl")
+            raise NWidthError(
+                f"{type(self).__name__}.solve",
+                got="a solution that ceased to be finite",
+                expected="a stable time step",
+                fix="lower cfl",
+            )
         if shape != inputs.grid.shape:
             u = torch.cat([u, u[..., :1]], -1)
         return replace(inputs, u=u.to(given.dtype), t=t, problem=self.config())
@@ -163,15 +171,20 @@ class EvolutionProblem(Problem):
         worst = float(degree.max())
         if not worst * (self.factors + 1) < MOST_POINTS:
             raise NWidthError(
-                f"{type(self).__name__}.solve", got=f"a solution that needs {worst:.3g} modes to be resolved",
+                f"{type(self).__name__}.solve",
+                got=f"a solution that needs {worst:.3g} modes to be resolved",
                 expected=f"fewer than {MOST_POINTS // (self.factors + 1)}",
-                fix="raise the viscosity, smooth the initial state, or loosen tolerance")
+                fix="raise the viscosity, smooth the initial state, or loosen tolerance",
+            )
         points = [good_size((self.factors + 1) * math.ceil(k) + 1) for k in degree.tolist()]
         halvings = [max(0, math.ceil(math.log2(longest / h) - 1e-9)) for h in step.tolist()]
         if max(halvings) > 20:
-            raise NWidthError(f"{type(self).__name__}.solve", got=f"time steps of {float(step.min()):.1e}",
-                              expected=f"fewer than a million of them in {longest:.3g}",
-                              fix="scale the initial state down or store more times")
+            raise NWidthError(
+                f"{type(self).__name__}.solve",
+                got=f"time steps of {float(step.min()):.1e}",
+                expected=f"fewer than a million of them in {longest:.3g}",
+                fix="scale the initial state down or store more times",
+            )
         members: dict[tuple[int, int], list[int]] = {}
         for i, key in enumerate(zip(points, halvings)):
             members.setdefault(key, []).append(i)
@@ -189,8 +202,13 @@ class EvolutionProblem(Problem):
             if all(a.kind == "periodic" for a in axes):
                 return replace(data, grid=self.grid([a.n for a in axes]))
             if self.ndim == 1 and axes[0].kind == "nodal":
-                fields: dict[str, Any] = {k: v[..., :-1] for k in ("u", "a", "u0")
-                                          if (v := getattr(data, k)) is not None}
+                fields: dict[str, Any] = {
+                    k: v[..., :-1] for k in ("u", "a", "u0") if (v := getattr(data, k)) is not None
+                }
                 return replace(data, grid=self.grid(axes[0].n - 1), **fields)
-        raise NWidthError(type(self).__name__, got=grid.describe(), fix="set lo and hi to the data's",
-                          expected=f"{self.ndim} periodic axes on [{self.lo:g}, {self.hi:g})")
+        raise NWidthError(
+            type(self).__name__,
+            got=grid.describe(),
+            fix="set lo and hi to the data's",
+            expected=f"{self.ndim} periodic axes on [{self.lo:g}, {self.hi:g})",
+        )

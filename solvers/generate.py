@@ -35,9 +35,19 @@ _FIELDS = ("u", *INPUTS)
 MANIFEST = "manifest.json"
 
 
-def generate(problem: Problem, n: int, resolution: int | Sequence[int], seed: int, out: str | Path, *,
-             block: int = 256, dtype: str | torch.dtype = "float32", device: str = "cpu",
-             splits: Mapping[str, int] | None = None, overwrite: bool = False) -> Path:
+def generate(
+    problem: Problem,
+    n: int,
+    resolution: int | Sequence[int],
+    seed: int,
+    out: str | Path,
+    *,
+    block: int = 256,
+    dtype: str | torch.dtype = "float32",
+    device: str = "cpu",
+    splits: Mapping[str, int] | None = None,
+    overwrite: bool = False,
+) -> Path:
     """Solve ``problem`` for n random inputs and write them to ``out`` in nwidth's HDF5 layout.
 
     Samples are made in blocks of ``block``, computed in double precision on ``device`` and stored as
@@ -61,16 +71,23 @@ def generate(problem: Problem, n: int, resolution: int | Sequence[int], seed: in
     grid = problem.grid(resolution)
     number = _float(dtype)
     if n < 1 or block < 1 or seed < 0:
-        raise NWidthError("generate", got=f"n={n}, block={block}, seed={seed}",
-                          expected="n, block >= 1 and seed >= 0")
-    plan = json.loads(json.dumps({
-        "problem": problem.config(), "n": n, "grid": grid.to_dict(), "seed": seed,
-        "dtype": str(number).removeprefix("torch."), "block": block,
-        "splits": {k: int(v) for k, v in (splits or {}).items()}, "nwidth": __version__,
-    }))
+        raise NWidthError("generate", got=f"n={n}, block={block}, seed={seed}", expected="n, block >= 1 and seed >= 0")
+    plan = json.loads(
+        json.dumps(
+            {
+                "problem": problem.config(),
+                "n": n,
+                "grid": grid.to_dict(),
+                "seed": seed,
+                "dtype": str(number).removeprefix("torch."),
+                "block": block,
+                "splits": {k: int(v) for k, v in (splits or {}).items()},
+                "nwidth": __version__,
+            }
+        )
+    )
     if sum(plan["splits"].values()) > n or min(plan["splits"].values(), default=1) < 1:
-        raise NWidthError("generate", got=f"splits={plan['splits']} of n={n}",
-                          expected="counts of 1 or more within n")
+        raise NWidthError("generate", got=f"splits={plan['splits']} of n={n}", expected="counts of 1 or more within n")
     parts = out.with_name(out.name + ".parts")
     console = Console(stderr=True)
     if out.exists() and not overwrite:
@@ -82,8 +99,14 @@ def generate(problem: Problem, n: int, resolution: int | Sequence[int], seed: in
     _prepare(parts, plan, overwrite)
     starts = range(0, n, block)
     files = [parts / f"block-{i:06d}.safetensors" for i in range(len(starts))]
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-               TextColumn("left"), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task(f"generate {out.name}", total=n)
         for start, file in zip(starts, files):
@@ -105,8 +128,7 @@ def _save_block(file: Path, data: Dataset) -> None:
 def _load_block(file: Path, grid: Grid, problem: Problem) -> Dataset:
     state = load_state(file)
     names = {k: tuple(v) for k, v in state["names"].items()}
-    return Dataset(grid, t=state["t"], t0=state["t0"], names=names, problem=problem.config(),
-                   **state["fields"])
+    return Dataset(grid, t=state["t"], t0=state["t0"], names=names, problem=problem.config(), **state["fields"])
 
 
 def _assemble(path: Path, plan: Mapping[str, Any], blocks: Sequence[Callable[[], Dataset]]) -> None:
@@ -115,8 +137,9 @@ def _assemble(path: Path, plan: Mapping[str, Any], blocks: Sequence[Callable[[],
         splits[name] = torch.arange(start, start + count)
         start += count
     record = {k: v for k, v in plan.items() if k not in ("problem", "grid")}
-    header = replace(blocks[0](), splits=splits, attributes=record,
-                     source=f"nwidth {plan['nwidth']}, seed {plan['seed']}")
+    header = replace(
+        blocks[0](), splits=splits, attributes=record, source=f"nwidth {plan['nwidth']}, seed {plan['seed']}"
+    )
     save_dataset(path, header, (load() for load in blocks), total=plan["n"])
 
 
@@ -130,16 +153,19 @@ def _prepare(parts: Path, plan: Mapping[str, Any], overwrite: bool) -> None:
             return
         if found is not None and not overwrite:
             raise NWidthError(
-                f"generate {parts}", got=f"unfinished parts of another data set ({_difference(found, plan)})",
+                f"generate {parts}",
+                got=f"unfinished parts of another data set ({_difference(found, plan)})",
                 expected="parts of this one",
-                fix="remove that folder, set overwrite=true, or choose another out")
+                fix="remove that folder, set overwrite=true, or choose another out",
+            )
         manifest.unlink(missing_ok=True)
         for stale in parts.glob("block-*"):  # parts that no manifest describes
             stale.unlink()
         write_json(manifest, plan)
     except OSError as e:
-        raise NWidthError(f"generate {parts}", got=f"a folder that cannot be written ({e.strerror})",
-                          fix="choose another out") from None
+        raise NWidthError(
+            f"generate {parts}", got=f"a folder that cannot be written ({e.strerror})", fix="choose another out"
+        ) from None
 
 
 def _read(manifest: Path) -> Any:
@@ -153,8 +179,9 @@ def _read(manifest: Path) -> Any:
 def _difference(found: Any, plan: Mapping[str, Any]) -> str:
     found = found if isinstance(found, Mapping) else {}
     other = [(k, v) for k, v in plan.items() if found.get(k) != v]
-    return "; ".join(f"another {k}" if k in ("problem", "grid") else f"{k}={found.get(k)!r:.50} not {v!r:.50}"
-                     for k, v in other)
+    return "; ".join(
+        f"another {k}" if k in ("problem", "grid") else f"{k}={found.get(k)!r:.50} not {v!r:.50}" for k, v in other
+    )
 
 
 def _compare(out: Path, plan: Mapping[str, Any]) -> None:
@@ -168,8 +195,12 @@ def _compare(out: Path, plan: Mapping[str, Any]) -> None:
     wanted = {k: v for k, v in plan.items() if k not in ("block", "nwidth")}
     if any(found.get(k) != v for k, v in wanted.items()):
         reason = _difference(found, wanted) if "seed" in found else "not written by this command"
-        raise NWidthError(f"generate {out}", got=f"an existing file of other content ({reason})",
-                          expected="a new file", fix="choose another out, or set overwrite=true")
+        raise NWidthError(
+            f"generate {out}",
+            got=f"an existing file of other content ({reason})",
+            expected="a new file",
+            fix="choose another out, or set overwrite=true",
+        )
 
 
 def _float(dtype: str | torch.dtype) -> torch.dtype:

@@ -67,9 +67,12 @@ class Problem(ABC):
         """Raise NWidthError where an input that this problem reads is missing."""
         missing = [k for k in self.reads if getattr(inputs, k) is None]
         if missing:
-            raise NWidthError(f"{type(self).__name__}", got=f"inputs {list(inputs.reads) or 'none'}",
-                              expected="inputs " + ", ".join(self.reads),
-                              fix="name their keys in data.fields")
+            raise NWidthError(
+                f"{type(self).__name__}",
+                got=f"inputs {list(inputs.reads) or 'none'}",
+                expected="inputs " + ", ".join(self.reads),
+                fix="name their keys in data.fields",
+            )
 
 
 def lead(inputs: Dataset) -> Tensor:
@@ -101,6 +104,10 @@ def sizes(resolution: int | Sequence[int], ndim: int, least: int, where: str) ->
     """The resolution as one size an axis; NWidthError where there are too few points or sizes."""
     shape = (resolution,) * ndim if isinstance(resolution, int) else tuple(int(n) for n in resolution)
     if len(shape) != ndim or min(shape, default=0) < least:
-        raise NWidthError(f"{where}.grid", got=f"resolution={resolution}",
-                          expected=f"{least} points or more on each of {ndim} axes", fix="raise resolution")
+        raise NWidthError(
+            f"{where}.grid",
+            got=f"resolution={resolution}",
+            expected=f"{least} points or more on each of {ndim} axes",
+            fix="raise resolution",
+        )
     return shape

@@ -65,8 +65,10 @@ class GaussianField:
     def __post_init__(self):
         if not (self.scale >= 0 and self.tau > 0 and self.alpha > 0 and self.modes >= 0):
             raise NWidthError(
-                "GaussianField", expected="scale >= 0, tau > 0, alpha > 0, modes >= 0",
-                got=f"scale={self.scale}, tau={self.tau}, alpha={self.alpha}, modes={self.modes}")
+                "GaussianField",
+                expected="scale >= 0, tau > 0, alpha > 0, modes >= 0",
+                got=f"scale={self.scale}, tau={self.tau}, alpha={self.alpha}, modes={self.modes}",
+            )
 
     def sample(self, streams: Sequence[np.random.Generator], grid: Grid) -> Tensor:
         """One field a stream, float64, shape (len(streams), 1, *grid.shape).
@@ -86,8 +88,12 @@ class GaussianField:
 
     def _eigenvalues(self, grid: Grid) -> Tensor:
         if not isinstance(grid, Grid) or self.alpha <= grid.ndim / 2:
-            raise NWidthError("GaussianField", got=f"alpha={self.alpha} on {grid.describe()}",
-                              expected="a tensor-product grid of d axes and alpha > d/2", fix="raise alpha")
+            raise NWidthError(
+                "GaussianField",
+                got=f"alpha={self.alpha} on {grid.describe()}",
+                expected="a tensor-product grid of d axes and alpha > d/2",
+                fix="raise alpha",
+            )
         square = torch.zeros((), dtype=torch.float64)
         for axis in grid.axes:
             square = square[..., None] + _functions(axis, self.modes)[1] ** 2

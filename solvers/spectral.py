@@ -29,8 +29,15 @@ class SpectralSpace:
     ((21,), True)
     """
 
-    def __init__(self, grid: Grid, shape: Sequence[int], *, factors: int = 2,
-                 dtype: torch.dtype = torch.float64, device: torch.device | str = "cpu"):
+    def __init__(
+        self,
+        grid: Grid,
+        shape: Sequence[int],
+        *,
+        factors: int = 2,
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str = "cpu",
+    ):
         if not all(grid.periodic):
             raise NWidthError("SpectralSpace", got=grid.describe(), expected="periodic axes")
         self.grid = grid.with_shape(shape)
@@ -48,7 +55,7 @@ class SpectralSpace:
 
     def coefficients(self, values: Tensor) -> Tensor:
         """Coefficients of point values (..., *n) on any uniform grid of the box; higher modes are dropped."""
-        if tuple(values.shape[-len(self.shape):]) != self.shape:
+        if tuple(values.shape[-len(self.shape) :]) != self.shape:
             values = self.transform.resize(values, self.shape)
         return self.transform.forward(values, self.modes)
 

@@ -81,8 +81,7 @@ class ETDRK4:
     True
     """
 
-    def __init__(self, linear: Tensor, h: float, nonlinear: Callable[[Tensor], Tensor], *,
-                 dense: bool = False):
+    def __init__(self, linear: Tensor, h: float, nonlinear: Callable[[Tensor], Tensor], *, dense: bool = False):
         phi = phi_dense if dense else phi_diagonal
         self.h, self.nonlinear, self.dense = h, nonlinear, dense
         p0, p1, p2, p3 = phi(linear * h)
@@ -109,8 +108,16 @@ class ETDRK4:
         return u + apply(self.middle, na + nb) + apply(self.last, nc)
 
 
-def integrate(linear: Tensor, nonlinear: Callable[[Tensor], Tensor], u: Tensor, t0: float,
-              times: Sequence[float], max_step: float, *, dense: bool = False) -> Iterator[Tensor]:
+def integrate(
+    linear: Tensor,
+    nonlinear: Callable[[Tensor], Tensor],
+    u: Tensor,
+    t0: float,
+    times: Sequence[float],
+    max_step: float,
+    *,
+    dense: bool = False,
+) -> Iterator[Tensor]:
     """The states at increasing ``times`` after ``t0``, by ETDRK4.
 
     Steps between two times are equal and at most ``max_step``.

@@ -12,8 +12,14 @@ from omegaconf import OmegaConf
 
 
 def test_values_nested_objects_and_added_arguments():
-    made = build({"_target_": "nwidth.solvers.reduced.PODRegression", "rank": 3,
-                  "regressor": {"_target_": "nwidth.solvers.reduced.Ridge", "alphas": [0.1, 0.2]}}, refit=False)
+    made = build(
+        {
+            "_target_": "nwidth.solvers.reduced.PODRegression",
+            "rank": 3,
+            "regressor": {"_target_": "nwidth.solvers.reduced.Ridge", "alphas": [0.1, 0.2]},
+        },
+        refit=False,
+    )
     assert made.rank == 3 and made.regressor.alphas == [0.1, 0.2] and made.refit is False
     assert type(made.regressor.alphas) is list
 
@@ -31,15 +37,39 @@ def test_resolved_hydra_configs():
 
 
 HOSTILE = [
-    "os.system", "subprocess.Popen", "builtins.eval", "builtins.open", "shutil.rmtree", "pathlib.Path",
-    "torch.load", "torch.hub.load", "torch.jit.load", "torch.utils.cpp_extension.load",
-    "nwidthx.Evil", "nwidth", "torch.nn", "", ".", "nwidth.", "os", "hydra.utils.get_method",
+    "os.system",
+    "subprocess.Popen",
+    "builtins.eval",
+    "builtins.open",
+    "shutil.rmtree",
+    "pathlib.Path",
+    "torch.load",
+    "torch.hub.load",
+    "torch.jit.load",
+    "torch.utils.cpp_extension.load",
+    "nwidthx.Evil",
+    "nwidth",
+    "torch.nn",
+    "",
+    ".",
+    "nwidth.",
+    "os",
+    "hydra.utils.get_method",
     # reached through a module of the package
-    "nwidth.data.files.os.system", "nwidth.cli.os.system", "nwidth.data.arrays.h5py.File", "nwidth.data.files.Path",
-    "nwidth.data.native.H5Array.__init__", "nwidth.data.files.shutil", "nwidth.data.arrays.OrderedDict",
-    "torch.nn.modules.module.OrderedDict", "torch.optim.optimizer.functools.partial",
+    "nwidth.data.files.os.system",
+    "nwidth.cli.os.system",
+    "nwidth.data.arrays.h5py.File",
+    "nwidth.data.files.Path",
+    "nwidth.data.native.H5Array.__init__",
+    "nwidth.data.files.shutil",
+    "nwidth.data.arrays.OrderedDict",
+    "torch.nn.modules.module.OrderedDict",
+    "torch.optim.optimizer.functools.partial",
     # functions, which may do anything
-    "nwidth.build.build", "nwidth.data.files.write_text", "nwidth.cli.main", "torch.nn.init.normal_",
+    "nwidth.build.build",
+    "nwidth.data.files.write_text",
+    "nwidth.cli.main",
+    "torch.nn.init.normal_",
     "torch.nn.utils.clip_grad_norm_",
 ]
 
@@ -49,8 +79,13 @@ HOSTILE = [
 def test_other_targets_are_refused(target, place):
     evil = {"_target_": target}
     safe = {"_target_": "nwidth.data.RandomSplit"}
-    config = {"top": evil, "nested": {**safe, "test": evil}, "list": {**safe, "test": [1, [evil]]},
-              "deep": {**safe, "test": {"a": {"b": evil}}}, "partial": {**evil, "_partial_": True}}[place]
+    config = {
+        "top": evil,
+        "nested": {**safe, "test": evil},
+        "list": {**safe, "test": [1, [evil]]},
+        "deep": {**safe, "test": {"a": {"b": evil}}},
+        "partial": {**evil, "_partial_": True},
+    }[place]
     with pytest.raises(NWidthError, match="_target_"):
         build(config)
 
@@ -82,13 +117,16 @@ def test_configs_without_a_target(config):
         build(config)
 
 
-@pytest.mark.parametrize(("config", "words"), [
-    ({"_target_": "nwidth.data.RandomSplitt"}, "does not exist"),
-    ({"_target_": "nwidth.nothing.RandomSplit"}, "does not exist"),
-    ({"_target_": "nwidth.data.RandomSplit", "tset": 3}, "'tset'"),
-    ({"_target_": "torch.nn.Linear", "in_features": 3}, "out_features"),
-    ({"_target_": "nwidth.solvers.reduced.RBF", "kernel": "cube"}, "kernel='cube'"),
-])
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"_target_": "nwidth.data.RandomSplitt"}, "does not exist"),
+        ({"_target_": "nwidth.nothing.RandomSplit"}, "does not exist"),
+        ({"_target_": "nwidth.data.RandomSplit", "tset": 3}, "'tset'"),
+        ({"_target_": "torch.nn.Linear", "in_features": 3}, "out_features"),
+        ({"_target_": "nwidth.solvers.reduced.RBF", "kernel": "cube"}, "kernel='cube'"),
+    ],
+)
 def test_mistakes_are_told_in_one_line(config, words):
     with pytest.raises(NWidthError) as error:
         build(config)

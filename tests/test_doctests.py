@@ -18,8 +18,13 @@ def test_examples(module, tmp_path, monkeypatch):
 
 
 def test_modules_were_found_and_have_examples():
-    assert {"nwidth.cli", "nwidth.data.readers.pdebench", "nwidth.solvers.reduced.pod", "nwidth.training.engine",
-            "nwidth.commands.train"} <= set(MODULES)
+    assert {
+        "nwidth.cli",
+        "nwidth.data.readers.pdebench",
+        "nwidth.solvers.reduced.pod",
+        "nwidth.training.engine",
+        "nwidth.commands.train",
+    } <= set(MODULES)
     finder = doctest.DocTestFinder()
     with_examples = [m for m in MODULES if any(t.examples for t in finder.find(importlib.import_module(m)))]
     assert len(with_examples) >= 20

@@ -11,7 +11,8 @@ import pytest
 ROOT = Path(nwidth.__file__).parent
 FOLDERS = ("backends", "data", "operators", "solvers", "gp", "training", "commands")
 SOURCES = [p for f in FOLDERS for p in sorted((ROOT / f).rglob("*.py"))] + [
-    ROOT / f"{m}.py" for m in ("__init__", "build", "cli", "errors")]
+    ROOT / f"{m}.py" for m in ("__init__", "build", "cli", "errors")
+]
 
 ALLOWED = {
     "errors": set(),
@@ -70,9 +71,22 @@ def dotted(node: ast.AST) -> str:
     return node.id if isinstance(node, ast.Name) else ""
 
 
-OWNED = ("torch.fft", "torch.linalg.svd", "torch.linalg.svdvals", "torch.svd", "torch.svd_lowrank",
-         "torch.pca_lowrank", "scipy.fft", "scipy.fftpack", "scipy.linalg.svd", "scipy.linalg.svdvals", "np.fft",
-         "numpy.fft", "np.linalg.svd", "numpy.linalg.svd")
+OWNED = (
+    "torch.fft",
+    "torch.linalg.svd",
+    "torch.linalg.svdvals",
+    "torch.svd",
+    "torch.svd_lowrank",
+    "torch.pca_lowrank",
+    "scipy.fft",
+    "scipy.fftpack",
+    "scipy.linalg.svd",
+    "scipy.linalg.svdvals",
+    "np.fft",
+    "numpy.fft",
+    "np.linalg.svd",
+    "numpy.linalg.svd",
+)
 
 
 def calls(source: str) -> set[str]:
@@ -93,8 +107,16 @@ def test_transforms_and_singular_values_have_one_home(path):
     assert calls(path.read_text()) == set()
 
 
-@pytest.mark.parametrize("source", ["import torch\ntorch.fft.rfft(1)", "from torch import fft", "import scipy.fft as f",
-                                    "from torch.linalg import svd", "import numpy as np\nnp.linalg.svd(1)"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import torch\ntorch.fft.rfft(1)",
+        "from torch import fft",
+        "import scipy.fft as f",
+        "from torch.linalg import svd",
+        "import numpy as np\nnp.linalg.svd(1)",
+    ],
+)
 def test_the_guard_sees_calls(source):
     assert calls(source)
 
@@ -114,11 +136,17 @@ print([m for m in {(*FOLDERS, "conf", "tests", "benchmarks", "examples", "docs",
     assert run(code).strip() == "[]"
 
 
-@pytest.mark.parametrize("code", ["import nwidth", "import nwidth, nwidth.errors; nwidth.__version__; dir(nwidth)",
-                                  "import sys; sys.argv = ['nwidth', '--help']\nfrom nwidth.cli import main\n"
-                                  "try: main()\nexcept SystemExit as e: assert not e.code\n",
-                                  "import sys; sys.argv = ['nwidth', '--version']\nfrom nwidth.cli import main\n"
-                                  "try: main()\nexcept SystemExit as e: assert not e.code\n"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import nwidth",
+        "import nwidth, nwidth.errors; nwidth.__version__; dir(nwidth)",
+        "import sys; sys.argv = ['nwidth', '--help']\nfrom nwidth.cli import main\n"
+        "try: main()\nexcept SystemExit as e: assert not e.code\n",
+        "import sys; sys.argv = ['nwidth', '--version']\nfrom nwidth.cli import main\n"
+        "try: main()\nexcept SystemExit as e: assert not e.code\n",
+    ],
+)
 def test_the_front_door_opens_without_heavy_libraries(code):
     heavy = ("torch", "numpy", "scipy", "h5py", "gpytorch", "lightning", "matplotlib", "neuralop", "hydra")
     said = run(f"{code}\nimport sys; print('loaded', [m for m in {heavy!r} if m in sys.modules])")
@@ -138,7 +166,13 @@ def test_every_package_is_listed_for_the_wheel():
     if not (ROOT / "pyproject.toml").is_file():
         pytest.skip("not a source tree")
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
-    found = {"nwidth", *("nwidth." + ".".join(p.parent.relative_to(ROOT).parts)
-                         for f in (*FOLDERS, "conf") for p in (ROOT / f).rglob("__init__.py"))}
+    found = {
+        "nwidth",
+        *(
+            "nwidth." + ".".join(p.parent.relative_to(ROOT).parts)
+            for f in (*FOLDERS, "conf")
+            for p in (ROOT / f).rglob("__init__.py")
+        ),
+    }
     assert set(listed) == found
     assert not (ROOT / "conftest.py").exists() and not list((ROOT / "tests").rglob("__init__.py"))

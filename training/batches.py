@@ -45,8 +45,9 @@ class StepBatches(Sampler[list[int]]):
     ``world``-th item of a batch. A last batch of fewer than ``world`` items is filled from the front of its epoch.
     """
 
-    def __init__(self, count: int, batch_size: int, steps: int, seed: int, rank: int | None = None,
-                 world: int | None = None):
+    def __init__(
+        self, count: int, batch_size: int, steps: int, seed: int, rank: int | None = None, world: int | None = None
+    ):
         self.count, self.batch_size, self.steps, self.seed = count, min(batch_size, count), steps, seed
         self.rank, self.world, self.start = rank, world, 0
 

@@ -29,8 +29,16 @@ from .tasks import Task
 class Steps(pl.LightningModule):
     """One training step: forward, decode, loss in the solution's units."""
 
-    def __init__(self, network: nn.Module, task: Task, loss: nn.Module, optimizer: Callable, schedule: Schedule,
-                 steps: int, budget: float | None):
+    def __init__(
+        self,
+        network: nn.Module,
+        task: Task,
+        loss: nn.Module,
+        optimizer: Callable,
+        schedule: Schedule,
+        steps: int,
+        budget: float | None,
+    ):
         super().__init__()
         self.network, self.loss = network, loss
         self.task, self.make_optimizer, self.schedule = task, optimizer, schedule
@@ -61,8 +69,13 @@ class Keeper(pl.Callback):
     The state (best weights, history, seconds so far) travels in the checkpoint, so it always fits the weights there.
     """
 
-    def __init__(self, settings: TrainingSettings, validate: Callable[[nn.Module], float] | None, per_epoch: int,
-                 folder: Path | None):
+    def __init__(
+        self,
+        settings: TrainingSettings,
+        validate: Callable[[nn.Module], float] | None,
+        per_epoch: int,
+        folder: Path | None,
+    ):
         self.settings, self.validate, self.per_epoch, self.folder = settings, validate, per_epoch, folder
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Tensor] = {}
@@ -73,9 +86,16 @@ class Keeper(pl.Callback):
         self.random: dict[str, Tensor] = {}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"history": self.history, "best": self.best, "best_error": self.best_error, "waited": self.waited,
-                "seconds": self.seconds, "cpu_seconds": self.cpu_seconds,
-                "running": [float(v) for v in self.running], "random": _random_state()}
+        return {
+            "history": self.history,
+            "best": self.best,
+            "best_error": self.best_error,
+            "waited": self.waited,
+            "seconds": self.seconds,
+            "cpu_seconds": self.cpu_seconds,
+            "running": [float(v) for v in self.running],
+            "random": _random_state(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for k, v in state.items():
@@ -111,10 +131,16 @@ class Keeper(pl.Callback):
         train_loss = float(torch.stack(self.running).mean())
         self.running = []
         if not train_loss == train_loss or abs(train_loss) == float("inf"):
-            raise NWidthError("training", got=f"a loss of {train_loss} at step {step}", expected="a finite loss",
-                              fix="lower the learning rate, set training.clip=1, or look for outliers with nwidth info")
+            raise NWidthError(
+                "training",
+                got=f"a loss of {train_loss} at step {step}",
+                expected="a finite loss",
+                fix="lower the learning rate, set training.clip=1, or look for outliers with nwidth info",
+            )
         entry: dict[str, Any] = {
-            "epoch": step / self.per_epoch, "step": step, "train_loss": train_loss,
+            "epoch": step / self.per_epoch,
+            "step": step,
+            "train_loss": train_loss,
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
         }
         if self.validate is not None:
@@ -164,8 +190,14 @@ class Bar(pl.Callback):
         if not trainer.is_global_zero:
             return
         self.progress = Progress(
-            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"), TimeElapsedColumn(),
-            TextColumn("left"), TimeRemainingColumn(), console=Console(stderr=True), refresh_per_second=4,
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[state]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            refresh_per_second=4,
         )
         self.progress.start()
         self.bar = self.progress.add_task(self.title, total=self.steps, completed=trainer.global_step, state="")
@@ -197,9 +229,20 @@ class Bar(pl.Callback):
             self.progress = None
 
 
-def run_training(network: nn.Module, pairs: Pairs, task: Task, loss: nn.Module, optimizer: Callable,
-                 schedule: Schedule, settings: TrainingSettings, validate: Callable[[nn.Module], float] | None, *,
-                 seed: int, folder: Path | None, title: str) -> Keeper:
+def run_training(
+    network: nn.Module,
+    pairs: Pairs,
+    task: Task,
+    loss: nn.Module,
+    optimizer: Callable,
+    schedule: Schedule,
+    settings: TrainingSettings,
+    validate: Callable[[nn.Module], float] | None,
+    *,
+    seed: int,
+    folder: Path | None,
+    title: str,
+) -> Keeper:
     """Train ``network`` in place and leave the weights with the least validation error in it.
 
     A checkpoint in ``folder`` is continued: the result is that of an uninterrupted run with the same seed.
@@ -207,8 +250,13 @@ def run_training(network: nn.Module, pairs: Pairs, task: Task, loss: nn.Module, 
     batches = StepBatches(len(pairs), settings.batch_size, 1, seed)
     batches.steps = steps = settings.steps or settings.epochs * batches.per_epoch
     collate: Any = whole
-    loader: DataLoader = DataLoader(pairs, batch_sampler=batches, num_workers=settings.workers, collate_fn=collate,
-                                    persistent_workers=settings.workers > 0)
+    loader: DataLoader = DataLoader(
+        pairs,
+        batch_sampler=batches,
+        num_workers=settings.workers,
+        collate_fn=collate,
+        persistent_workers=settings.workers > 0,
+    )
     module = Steps(network, task, loss, optimizer, schedule, steps, settings.time_budget)
     keeper = Keeper(settings, validate, batches.per_epoch, folder)
     callbacks: list[pl.Callback] = [keeper]
@@ -225,12 +273,23 @@ def run_training(network: nn.Module, pairs: Pairs, task: Task, loss: nn.Module, 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore")
         trainer = pl.Trainer(
-            accelerator={"cuda": "gpu"}.get(settings.device, settings.device), devices=settings.devices,
+            accelerator={"cuda": "gpu"}.get(settings.device, settings.device),
+            devices=settings.devices,
             precision={"32": "32-true", "64": "64-true"}.get(str(settings.precision), settings.precision),  # type: ignore[arg-type]
-            max_epochs=1, max_steps=steps, gradient_clip_val=settings.clip, callbacks=callbacks, logger=logger,
-            enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, barebones=False,
-            use_distributed_sampler=False, limit_val_batches=0, log_every_n_steps=max(steps, 1),
-            num_sanity_val_steps=0, default_root_dir=str(folder) if folder else None,
+            max_epochs=1,
+            max_steps=steps,
+            gradient_clip_val=settings.clip,
+            callbacks=callbacks,
+            logger=logger,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            barebones=False,
+            use_distributed_sampler=False,
+            limit_val_batches=0,
+            log_every_n_steps=max(steps, 1),
+            num_sanity_val_steps=0,
+            default_root_dir=str(folder) if folder else None,
         )
         trainer.fit(module, loader, ckpt_path=resume, weights_only=True)
     if keeper.best:
@@ -250,4 +309,3 @@ def _set_random_state(state: dict[str, Tensor]) -> None:
     for i in range(torch.cuda.device_count()):
         if f"cuda{i}" in state:
             torch.cuda.set_rng_state(state[f"cuda{i}"].cpu(), i)
-

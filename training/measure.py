@@ -55,18 +55,27 @@ def cpu_seconds() -> float:
     return time.process_time() + children.ru_utime + children.ru_stime
 
 
-def fit_and_time(surrogate: Surrogate, train: Dataset, val: Dataset | None, *, seed: int,
-                 folder: Path | None) -> tuple[FitLog, dict[str, Any]]:
+def fit_and_time(
+    surrogate: Surrogate, train: Dataset, val: Dataset | None, *, seed: int, folder: Path | None
+) -> tuple[FitLog, dict[str, Any]]:
     """Fit, and what it cost. A training that was interrupted counts the time of all its sessions."""
     with PeakMemory() as memory:
         wall, cpu = time.perf_counter(), cpu_seconds()
         log = surrogate.fit(train, val, seed=seed, folder=folder)
         wall, cpu = time.perf_counter() - wall, cpu_seconds() - cpu
     log.selected["uses_seed"] = surrogate.uses_seed
-    wall, cpu = max(wall, log.selected.get("training_seconds", 0.0)), max(cpu, log.selected.get("training_cpu_seconds", 0.0))
+    wall, cpu = (
+        max(wall, log.selected.get("training_seconds", 0.0)),
+        max(cpu, log.selected.get("training_cpu_seconds", 0.0)),
+    )
     return log, {
-        "fit_seconds": wall, "fit_cpu_seconds": cpu, "peak_memory_mb": memory.mb, "parameters": log.parameters,
-        "rank": log.rank, "train_samples": len(train), "val_samples": 0 if val is None else len(val),
+        "fit_seconds": wall,
+        "fit_cpu_seconds": cpu,
+        "peak_memory_mb": memory.mb,
+        "parameters": log.parameters,
+        "rank": log.rank,
+        "train_samples": len(train),
+        "val_samples": 0 if val is None else len(val),
     }
 
 
@@ -103,7 +112,9 @@ def pictures(data: Dataset, found: Mapping[str, Tensor], prediction: Prediction)
     for name, i in picked.items():
         sample = data[[i]].load()
         out[name] = {
-            "sample": i, "error": float(error[i]), "truth": sample.solution[0].clone(),
+            "sample": i,
+            "error": float(error[i]),
+            "truth": sample.solution[0].clone(),
             "mean": prediction.mean[i].to("cpu", sample.solution.dtype).clone(),
             "std": None if prediction.std is None else prediction.std[i].cpu().clone(),
             "a": None if sample.a is None else sample.a[0].clone(),
@@ -124,9 +135,14 @@ def environment() -> dict[str, Any]:
             versions[name] = version(name)
         except Exception:  # not installed as a distribution
             versions[name] = "unknown"
-    return {"python": sys.version.split()[0], "platform": platform.platform(), "processor": _processor(),
-            "threads": torch.get_num_threads(), "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-            "versions": versions}
+    return {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "threads": torch.get_num_threads(),
+        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "versions": versions,
+    }
 
 
 def _processor() -> str:

@@ -29,8 +29,14 @@ class NeuralSurrogate(Surrogate):
     the same machine, thread count and library versions.
     """
 
-    def __init__(self, network: Callable[..., nn.Module], optimizer: Callable, loss: nn.Module | None = None,
-                 schedule: Schedule | None = None, training: TrainingSettings | None = None):
+    def __init__(
+        self,
+        network: Callable[..., nn.Module],
+        optimizer: Callable,
+        loss: nn.Module | None = None,
+        schedule: Schedule | None = None,
+        training: TrainingSettings | None = None,
+    ):
         self.make_network, self.optimizer = network, optimizer
         self.loss = RelativeL2() if loss is None else loss
         self.schedule = schedule or Constant()
@@ -55,16 +61,30 @@ class NeuralSurrogate(Surrogate):
             torch.manual_seed(seed)
             self.network = self._build()
         pairs = Pairs(self.task, train, options.memory_gib * 2**30)
-        run = torch.compile(self.network) if options.compile else self.network
+        run: Any = torch.compile(self.network) if options.compile else self.network
         validate = None if val is None else lambda module: self._error(module, val)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            keeper = run_training(run, pairs, self.task, self.loss, self.optimizer, self.schedule, options, validate,  # type: ignore[arg-type]
-                                  seed=seed, folder=folder, title=type(self.network).__name__)
+            keeper = run_training(
+                run,
+                pairs,
+                self.task,
+                self.loss,
+                self.optimizer,
+                self.schedule,
+                options,
+                validate,
+                seed=seed,
+                folder=folder,
+                title=type(self.network).__name__,
+            )
         self.network.cpu().eval()
         log = FitLog(history=keeper.history, parameters=sum(p.numel() for p in self.network.parameters()))
-        log.selected = {"time": self.task.kind, "training_seconds": keeper.seconds,
-                        "training_cpu_seconds": keeper.cpu_seconds}
+        log.selected = {
+            "time": self.task.kind,
+            "training_seconds": keeper.seconds,
+            "training_cpu_seconds": keeper.cpu_seconds,
+        }
         if keeper.best and keeper.history:
             best = min(keeper.history, key=lambda h: h.get("val_rel_l2", float("inf")))
             log.selected |= {"epoch": best["epoch"], "val_rel_l2": best["val_rel_l2"]}
@@ -74,8 +94,9 @@ class NeuralSurrogate(Surrogate):
 
     def _build(self) -> nn.Module:
         assert self.task is not None
-        network = self.make_network(in_channels=self.task.in_channels, out_channels=self.task.out_channels,
-                                    grid=self.task.grid)
+        network = self.make_network(
+            in_channels=self.task.in_channels, out_channels=self.task.out_channels, grid=self.task.grid
+        )
         return network.to(self.dtype)
 
     def _error(self, module: nn.Module, data: Dataset) -> float:
@@ -95,8 +116,7 @@ class NeuralSurrogate(Surrogate):
     def predict(self, inputs: Dataset) -> Prediction:
         network: nn.Module = self.fitted(self.network)
         block = self._block(inputs)
-        parts = [self._predict(network, inputs[start : start + block].load())
-                 for start in range(0, len(inputs), block)]
+        parts = [self._predict(network, inputs[start : start + block].load()) for start in range(0, len(inputs), block)]
         return Prediction(torch.cat(parts))
 
     def _predict(self, network: nn.Module, inputs: Dataset) -> Tensor:
@@ -108,14 +128,20 @@ class NeuralSurrogate(Surrogate):
             mean = task.predict(lambda x: network(x.to(device)).to(x.dtype), inputs.to(device))
         network.train(mode)
         if not bool(torch.isfinite(mean).all()):
-            raise NWidthError("predict", got="NaN or infinite values from the network", expected="finite predictions",
-                              fix="the rollout or the training diverged: lower the learning rate or train longer")
+            raise NWidthError(
+                "predict",
+                got="NaN or infinite values from the network",
+                expected="finite predictions",
+                fix="the rollout or the training diverged: lower the learning rate or train longer",
+            )
         return mean.cpu()
 
     def state_dict(self) -> dict[str, Any]:
         network: nn.Module = self.fitted(self.network)
-        return {"task": self.fitted(self.task).state_dict(),
-                "network": {k: v for k, v in network.state_dict().items() if isinstance(v, Tensor)}}
+        return {
+            "task": self.fitted(self.task).state_dict(),
+            "network": {k: v for k, v in network.state_dict().items() if isinstance(v, Tensor)},
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.task = load_task(state["task"], self.dtype)
@@ -124,6 +150,9 @@ class NeuralSurrogate(Surrogate):
         try:
             self.network.load_state_dict(dict(state["network"]))
         except RuntimeError as e:
-            raise NWidthError("load", got=f"weights that do not fit the network ({str(e).splitlines()[-1].strip()[:90]})",
-                              expected="the config and weights of one run") from None
+            raise NWidthError(
+                "load",
+                got=f"weights that do not fit the network ({str(e).splitlines()[-1].strip()[:90]})",
+                expected="the config and weights of one run",
+            ) from None
         self.network.eval()

@@ -16,9 +16,18 @@ from rich.table import Table
 from ..data.files import write_text
 
 COLUMNS: tuple[tuple[str, str], ...] = (
-    ("surrogate", "surrogate"), ("error", "error mean"), ("median", "median"), ("worst", "worst"), ("h1", "H1"),
-    ("fit", "fit CPU-s"), ("predict", "predict ms"), ("memory", "memory MB"), ("size", "parameters"), ("rank", "rank"),
-    ("data", "data"), ("seeds", "seeds"),
+    ("surrogate", "surrogate"),
+    ("error", "error mean"),
+    ("median", "median"),
+    ("worst", "worst"),
+    ("h1", "H1"),
+    ("fit", "fit CPU-s"),
+    ("predict", "predict ms"),
+    ("memory", "memory MB"),
+    ("size", "parameters"),
+    ("rank", "rank"),
+    ("data", "data"),
+    ("seeds", "seeds"),
 )
 
 
@@ -29,14 +38,18 @@ def cells(entry: Mapping[str, Any]) -> dict[str, str]:
     used = entry["train_samples"]
     val = entry.get("val_samples") or 0
     return {
-        "surrogate": ("* " if entry["pareto"] else "  ") + entry["surrogate"], "error": f"{_short(e['mean'])}{spread}",
-        "median": _short(e["median"]), "worst": _short(e["max"]),
+        "surrogate": ("* " if entry["pareto"] else "  ") + entry["surrogate"],
+        "error": f"{_short(e['mean'])}{spread}",
+        "median": _short(e["median"]),
+        "worst": _short(e["max"]),
         "h1": _short(entry["rel_h1"]["mean"]) if "rel_h1" in entry else "-",
-        "fit": _short(entry["fit_cpu_seconds"]), "predict": _short(entry["predict_ms_per_sample"]),
+        "fit": _short(entry["fit_cpu_seconds"]),
+        "predict": _short(entry["predict_ms_per_sample"]),
         "memory": "-" if entry["peak_memory_mb"] is None else f"{entry['peak_memory_mb']:.0f}",
         "size": "-" if entry["parameters"] is None else f"{entry['parameters']:,}",
         "rank": "-" if entry["rank"] is None else str(entry["rank"]),
-        "data": "-" if used is None else f"{used}+{val}", "seeds": str(len(entry["seeds"])),
+        "data": "-" if used is None else f"{used}+{val}",
+        "seeds": str(len(entry["seeds"])),
     }
 
 
@@ -58,9 +71,13 @@ def _short(value: float | None) -> str:
 
 def table(summary: Sequence[Mapping[str, Any]], split: str = "test") -> Table:
     """The rows of one split for the terminal; * marks the Pareto front."""
-    shown = Table(title=f"relative L2 error, {split} split", title_justify="left", box=box.SIMPLE_HEAD,
-                  caption="* Pareto front of error and fit time; data: training + validation samples; predict: per "
-                          "sample", caption_justify="left")
+    shown = Table(
+        title=f"relative L2 error, {split} split",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        caption="* Pareto front of error and fit time; data: training + validation samples; predict: per sample",
+        caption_justify="left",
+    )
     for key, title in COLUMNS:
         shown.add_column(title, justify="left" if key == "surrogate" else "right", no_wrap=True)
     for entry in summary:
@@ -73,8 +90,11 @@ def table(summary: Sequence[Mapping[str, Any]], split: str = "test") -> Table:
 def write_page(folder: Path, report: Mapping[str, Any], pictures: Sequence[tuple[str, Path]]) -> Path:
     """report.html beside report.json; pictures are embedded, names escaped."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     images = [(caption, base64.b64encode(path.read_bytes()).decode()) for caption, path in pictures]
     splits = [s for s in ("test", "val") if any(e["split"] == s for e in report["summary"])]

@@ -29,21 +29,42 @@ def draw_all(report: Mapping[str, Any], folder: Path) -> list[tuple[str, Path]]:
     test = [e for e in report["summary"] if e["split"] == "test"]
     color = {e["surrogate"]: COLORS[i % 10] for i, e in enumerate(test)}
     if test:
-        made.append(("Test error against the processor time of the fit; whiskers: median to worst sample; line: Pareto "
-                     "front.", _save(error_against_cost(test, color), folder / "error_cost.png")))
+        made.append(
+            (
+                "Test error against the processor time of the fit; whiskers: median to worst sample; line: Pareto "
+                "front.",
+                _save(error_against_cost(test, color), folder / "error_cost.png"),
+            )
+        )
     if report["n_width"] is not None:
-        made.append(("The n-width curve of the data, and each surrogate's test error at its rank (rows without a rank "
-                     "at the right edge): a row below the curve does what no linear reduction of its size can.",
-                     _save(error_against_width(test, report["n_width"], color), folder / "n_width.png")))
+        made.append(
+            (
+                "The n-width curve of the data, and each surrogate's test error at its rank (rows without a rank "
+                "at the right edge): a row below the curve does what no linear reduction of its size can.",
+                _save(error_against_width(test, report["n_width"], color), folder / "n_width.png"),
+            )
+        )
     if test:
-        made.append(("Share of test samples with an error below the value on the axis.",
-                     _save(error_distribution(report["rows"], color), folder / "errors.png")))
+        made.append(
+            (
+                "Share of test samples with an error below the value on the axis.",
+                _save(error_distribution(report["rows"], color), folder / "errors.png"),
+            )
+        )
     if any("val_rel_l2" in h and "epoch" in h for r in report["rows"] for h in r.get("history") or []):
-        made.append(("Validation error during training, one line a seed.",
-                     _save(learning_curves(report["rows"], color), folder / "learning.png")))
+        made.append(
+            (
+                "Validation error during training, one line a seed.",
+                _save(learning_curves(report["rows"], color), folder / "learning.png"),
+            )
+        )
     if any("rel_l2_over_time" in r for r in report["rows"]):
-        made.append(("Test error as the prediction goes on in time.",
-                     _save(error_over_time(report["rows"], color), folder / "over_time.png")))
+        made.append(
+            (
+                "Test error as the prediction goes on in time.",
+                _save(error_over_time(report["rows"], color), folder / "over_time.png"),
+            )
+        )
     seen = set()
     best_first = {e["surrogate"]: i for i, e in enumerate(test)}
     rows = [r for r in report["rows"] if r["split"] == "test" and r["surrogate"] in best_first]
@@ -52,8 +73,12 @@ def draw_all(report: Mapping[str, Any], folder: Path) -> list[tuple[str, Path]]:
         if row["surrogate"] not in seen and path.is_file():
             seen.add(row["surrogate"])
             figure = samples(load_state(path), row["surrogate"])
-            made.append((f"{row['surrogate']}: the test samples with the median and with the worst error.",
-                         _save(figure, folder / f"samples_{row['surrogate']}.png")))
+            made.append(
+                (
+                    f"{row['surrogate']}: the test samples with the median and with the worst error.",
+                    _save(figure, folder / f"samples_{row['surrogate']}.png"),
+                )
+            )
     return made
 
 
@@ -79,17 +104,25 @@ def error_against_cost(test: Sequence[Mapping[str, Any]], color: Mapping[str, An
     return figure
 
 
-def error_against_width(test: Sequence[Mapping[str, Any]], width: Mapping[str, Any], color: Mapping[str, Any]) -> Figure:
+def error_against_width(
+    test: Sequence[Mapping[str, Any]], width: Mapping[str, Any], color: Mapping[str, Any]
+) -> Figure:
     figure, ax = plt.subplots(figsize=(8.6, 4.6))
     floor = 1e-8
-    for key, style, label in (("error", "-", "best linear space, these samples"), ("worst", ":", "its worst sample"),
-                              ("unseen", "--", "unseen (test) samples on it")):
+    for key, style, label in (
+        ("error", "-", "best linear space, these samples"),
+        ("worst", ":", "its worst sample"),
+        ("unseen", "--", "unseen (test) samples on it"),
+    ):
         values = [max(v, floor) for v in width[key] if v is not None]
         if values:
             ax.plot(range(len(values)), values, style, color="k", lw=1.4, label=label)
     edge = max(len(width["error"]) - 1, 1)
     if width["states"] is not None:
-        for key, style, label in (("error", "-", "the same for single states"), ("unseen", "--", "unseen states on it")):
+        for key, style, label in (
+            ("error", "-", "the same for single states"),
+            ("unseen", "--", "unseen states on it"),
+        ):
             values = [max(v, floor) for v in width["states"][key] if v is not None]
             if values:
                 ax.plot(range(len(values)), values, style, color="0.6", lw=1.4, label=label)
@@ -97,8 +130,16 @@ def error_against_width(test: Sequence[Mapping[str, Any]], width: Mapping[str, A
     for e in test:
         ranked = e["rank"] is not None
         x = min(e["rank"], edge) if ranked else 1.25 * edge
-        ax.plot(x, e["rel_l2"]["mean"], "o" if ranked else ">", ms=8, color=color[e["surrogate"]], clip_on=False,
-                ls="none", label=e["surrogate"] + (" (of states)" if e["rank_of"] == "states" else "" if ranked else " (no rank)"))
+        ax.plot(
+            x,
+            e["rel_l2"]["mean"],
+            "o" if ranked else ">",
+            ms=8,
+            color=color[e["surrogate"]],
+            clip_on=False,
+            ls="none",
+            label=e["surrogate"] + (" (of states)" if e["rank_of"] == "states" else "" if ranked else " (no rank)"),
+        )
     ax.set(yscale="log", xlabel="dimension n of the linear space", ylabel="relative error")
     ax.set_xscale("symlog", linthresh=10)
     ax.set_xlim(-0.5, 1.4 * edge)
@@ -115,8 +156,13 @@ def error_distribution(rows: Sequence[Mapping[str, Any]], color: Mapping[str, An
             continue
         values = np.sort([v for v in row["errors"] if v is not None])
         name = row["surrogate"]
-        ax.plot(np.maximum(values, 1e-16), np.arange(1, len(values) + 1) / len(values), color=color.get(name),
-                label=None if name in labelled else name, lw=1.3)
+        ax.plot(
+            np.maximum(values, 1e-16),
+            np.arange(1, len(values) + 1) / len(values),
+            color=color.get(name),
+            label=None if name in labelled else name,
+            lw=1.3,
+        )
         labelled.add(name)
     ax.set(xscale="log", xlabel="relative L2 error of a test sample", ylabel="share of samples")
     ax.legend(fontsize=8)
@@ -161,8 +207,9 @@ def samples(state: Mapping[str, Any], title: str) -> Figure:
     """Rows: median and worst sample. Columns: input, truth, prediction, error; curves in 1D, images in 2D."""
     where = Where(grid_from_dict(state["grid"]), state["t"])
     labels = [k for k in ("median", "worst") if k in state]
-    figure, axes = plt.subplots(len(labels), 4, figsize=(13.5, 2.9 * len(labels)), squeeze=False,
-                                constrained_layout=True)
+    figure, axes = plt.subplots(
+        len(labels), 4, figsize=(13.5, 2.9 * len(labels)), squeeze=False, constrained_layout=True
+    )
     for row, label in zip(axes, labels):
         entry = state[label]
         u, p = np.asarray(entry["truth"]), np.asarray(entry["mean"])
@@ -201,8 +248,15 @@ class Where:
     def __init__(self, grid: Grid | Mesh, t: Any):
         self.grid, self.t = grid, None if t is None else np.asarray(t, dtype=float)
 
-    def draw(self, ax: Axes, u: np.ndarray, *, limits: tuple[float, float] | None = None, std: Any = None,
-             cmap: str = "viridis") -> None:
+    def draw(
+        self,
+        ax: Axes,
+        u: np.ndarray,
+        *,
+        limits: tuple[float, float] | None = None,
+        std: Any = None,
+        cmap: str = "viridis",
+    ) -> None:
         u = np.abs(u) if np.iscomplexobj(u) else u
         lo, hi = limits if limits is not None else (float(u.min()), float(u.max()))
         timed = self.t is not None and u.ndim == len(self.grid.shape) + 2
@@ -210,8 +264,15 @@ class Where:
             assert self.t is not None
             step = float(self.t[-1] - self.t[0]) / max(len(self.t) - 1, 1) or 1.0
             x = self.grid.axes[0]
-            shown = ax.imshow(u[:, 0], origin="lower", aspect="auto", vmin=lo, vmax=hi, cmap=cmap,
-                              extent=(x.lo, x.hi, self.t[0] - step / 2, self.t[-1] + step / 2))
+            shown = ax.imshow(
+                u[:, 0],
+                origin="lower",
+                aspect="auto",
+                vmin=lo,
+                vmax=hi,
+                cmap=cmap,
+                extent=(x.lo, x.hi, self.t[0] - step / 2, self.t[-1] + step / 2),
+            )
             ax.set(xlabel=x.name, ylabel="t")
             ax.figure.colorbar(shown, ax=ax, shrink=0.85)
             return
@@ -234,8 +295,15 @@ class Where:
             assert isinstance(self.grid, Grid)
             axes = self.grid.axes
             field = field if field.ndim == 2 else field[..., field.shape[-1] // 2]
-            shown = ax.imshow(field.T, origin="lower", aspect="auto", vmin=lo, vmax=hi, cmap=cmap,
-                              extent=(axes[0].lo, axes[0].hi, axes[1].lo, axes[1].hi))
+            shown = ax.imshow(
+                field.T,
+                origin="lower",
+                aspect="auto",
+                vmin=lo,
+                vmax=hi,
+                cmap=cmap,
+                extent=(axes[0].lo, axes[0].hi, axes[1].lo, axes[1].hi),
+            )
             ax.set(xlabel=axes[0].name, ylabel=axes[1].name)
             ax.figure.colorbar(shown, ax=ax, shrink=0.85)
 

@@ -22,16 +22,29 @@ FORMAT, VERSION = "nwidth-report", 1
 COSTS = ("fit_seconds", "fit_cpu_seconds", "predict_seconds", "peak_memory_mb", "parameters", "rank")
 
 
-def make_report(rows: Sequence[Mapping[str, Any]], *, title: str, data: Mapping[str, Any],
-                environment: Mapping[str, Any], n_width: NWidth | None,
-                failures: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+def make_report(
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    title: str,
+    data: Mapping[str, Any],
+    environment: Mapping[str, Any],
+    n_width: NWidth | None,
+    failures: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
     """The whole report as plain values."""
     table = summarize(rows)
     width = None if n_width is None else n_width.to_dict()
     return {
-        "format": FORMAT, "version": VERSION, "title": title,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"), "findings": findings(table, width, data),
-        "summary": table, "rows": list(rows), "failures": list(failures), "n_width": width, "data": dict(data),
+        "format": FORMAT,
+        "version": VERSION,
+        "title": title,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "findings": findings(table, width, data),
+        "summary": table,
+        "rows": list(rows),
+        "failures": list(failures),
+        "n_width": width,
+        "data": dict(data),
         "environment": dict(environment),
     }
 
@@ -69,8 +82,13 @@ def summarize(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         groups.setdefault(key, []).append(row)
     table = []
     for (name, digest, split, resolution, _), members in groups.items():
-        entry: dict[str, Any] = {"surrogate": name, "split": split, "resolution": list(resolution),
-                                 "config_hash": digest, "seeds": sorted(m["seed"] for m in members)}
+        entry: dict[str, Any] = {
+            "surrogate": name,
+            "split": split,
+            "resolution": list(resolution),
+            "config_hash": digest,
+            "seeds": sorted(m["seed"] for m in members),
+        }
         metrics = [k for k, v in members[0].items() if isinstance(v, Mapping) and {"mean", "median", "max"} <= set(v)]
         for metric in metrics:
             values = {k: [_number(m[metric][k]) for m in members if metric in m] for k in ("mean", "median", "max")}
@@ -103,15 +121,18 @@ def _number(value: Any) -> float:
 
 def pareto(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Entries that no other beats in both test error and processor time of the fit."""
+
     def cost(e: Mapping[str, Any]) -> tuple[float, float]:
         return e["rel_l2"]["mean"], e["fit_cpu_seconds"] or 0.0
 
-    return [e for e in entries if not any(
-        all(x <= y for x, y in zip(cost(o), cost(e))) and cost(o) != cost(e) for o in entries)]
+    return [
+        e
+        for e in entries
+        if not any(all(x <= y for x, y in zip(cost(o), cost(e))) and cost(o) != cost(e) for o in entries)
+    ]
 
 
-def findings(table: Sequence[Mapping[str, Any]], width: Mapping[str, Any] | None,
-             data: Mapping[str, Any]) -> list[str]:
+def findings(table: Sequence[Mapping[str, Any]], width: Mapping[str, Any] | None, data: Mapping[str, Any]) -> list[str]:
     """What the figures say, in sentences a reader can act on."""
     rows = {e["surrogate"]: e for e in table if e["split"] == "test"}
     if not rows:
@@ -119,28 +140,43 @@ def findings(table: Sequence[Mapping[str, Any]], width: Mapping[str, Any] | None
     ranked = sorted(rows.values(), key=lambda e: e["rel_l2"]["mean"])
     best = ranked[0]
     error = best["rel_l2"]["mean"]
-    said = [f"The smallest test error is {_percent(error)}, by {best['surrogate']} "
-            f"(worst sample {_percent(best['rel_l2']['max'])}; fit {best['fit_cpu_seconds']:.3g} CPU-seconds)."]
+    said = [
+        f"The smallest test error is {_percent(error)}, by {best['surrogate']} "
+        f"(worst sample {_percent(best['rel_l2']['max'])}; fit {best['fit_cpu_seconds']:.3g} CPU-seconds)."
+    ]
     close = [e for e in ranked[1:] if _overlap(best, e)]
     if close:
-        said.append(f"Within the spread over seeds {_list([e['surrogate'] for e in close])} "
-                    f"{'is' if len(close) == 1 else 'are'} as good.")
+        said.append(
+            f"Within the spread over seeds {_list([e['surrogate'] for e in close])} "
+            f"{'is' if len(close) == 1 else 'are'} as good."
+        )
     said += _on_linearity(rows, error)
     said += _on_width(best, width, data)
-    front = [e["surrogate"] for e in sorted((e for e in ranked if e["pareto"]), key=lambda e: e["fit_cpu_seconds"] or 0)]
-    said.append(f"Nothing is both cheaper to fit and more accurate than {_list(front)}: "
-                f"{'this is' if len(front) == 1 else 'these are'} the Pareto front, from cheap to accurate.")
+    front = [
+        e["surrogate"] for e in sorted((e for e in ranked if e["pareto"]), key=lambda e: e["fit_cpu_seconds"] or 0)
+    ]
+    said.append(
+        f"Nothing is both cheaper to fit and more accurate than {_list(front)}: "
+        f"{'this is' if len(front) == 1 else 'these are'} the Pareto front, from cheap to accurate."
+    )
     if "mean" in rows:
-        lost = [e["surrogate"] for e in ranked
-                if e["surrogate"] != "mean" and e["rel_l2"]["mean"] > 0.9 * rows["mean"]["rel_l2"]["mean"]]
+        lost = [
+            e["surrogate"]
+            for e in ranked
+            if e["surrogate"] != "mean" and e["rel_l2"]["mean"] > 0.9 * rows["mean"]["rel_l2"]["mean"]
+        ]
         if lost:
-            said.append(f"{_list(lost)} {'does' if len(lost) == 1 else 'do'} hardly better than predicting the mean: "
-                        "more data, longer training, or another input is needed.")
+            said.append(
+                f"{_list(lost)} {'does' if len(lost) == 1 else 'do'} hardly better than predicting the mean: "
+                "more data, longer training, or another input is needed."
+            )
     for e in ranked:
         cover = e.get("coverage95")
         if cover and not 0.9 <= cover["mean"] <= 0.99:
-            said.append(f"The 95 % intervals of {e['surrogate']} hold {_percent(cover['mean'])} of the values: they are "
-                        f"too {'narrow' if cover['mean'] < 0.9 else 'wide'}.")
+            said.append(
+                f"The 95 % intervals of {e['surrogate']} hold {_percent(cover['mean'])} of the values: they are "
+                f"too {'narrow' if cover['mean'] < 0.9 else 'wide'}."
+            )
     return said
 
 
@@ -150,15 +186,21 @@ def _on_linearity(rows: Mapping[str, Mapping[str, Any]], best: float) -> list[st
         return []
     e = linear["rel_l2"]["mean"]
     if e < 1e-4:
-        return [f"The map from input to solution is linear: the linear row has an error of {_percent(e)}, and no "
-                "nonlinear surrogate is needed."]
+        return [
+            f"The map from input to solution is linear: the linear row has an error of {_percent(e)}, and no "
+            "nonlinear surrogate is needed."
+        ]
     if not set(rows) - {"linear", "mean"}:
         return []
     if e <= 1.2 * best:
-        return [f"A linear map does as well as anything here ({_percent(e)}): the nonlinear part is not learned, or "
-                "there is none."]
-    return [f"The map from input to solution is not linear: the best linear one has {e / best:.3g} times the error of "
-            "the best row."]
+        return [
+            f"A linear map does as well as anything here ({_percent(e)}): the nonlinear part is not learned, or "
+            "there is none."
+        ]
+    return [
+        f"The map from input to solution is not linear: the best linear one has {e / best:.3g} times the error of "
+        "the best row."
+    ]
 
 
 def _on_width(best: Mapping[str, Any], width: Mapping[str, Any] | None, data: Mapping[str, Any]) -> list[str]:
@@ -176,14 +218,21 @@ def _on_width(best: Mapping[str, Any], width: Mapping[str, Any] | None, data: Ma
     enough = next((n for n, e in enumerate(floor) if e is not None and e <= error), None)
     cap = len(floor) - 1
     if enough is None:
-        said.append(f"No linear reduction built from these samples can reach {best['surrogate']}: the best linear space "
-                    f"of dimension {cap} leaves {_percent(floor[cap])} of unseen {what}.")
+        said.append(
+            f"No linear reduction built from these samples can reach {best['surrogate']}: the best linear space "
+            f"of dimension {cap} leaves {_percent(floor[cap])} of unseen {what}."
+        )
     elif enough <= max(20, 0.05 * count):
-        said.append(f"A linear reduction would do: {enough} mode{'s' if enough != 1 else ''} already hold{'' if enough != 1 else 's'} unseen {what} to the best row's error, "
-                    "so a reduced basis with a good model of its coefficients can compete.")
+        modes = "1 mode already holds" if enough == 1 else f"{enough} modes already hold"
+        said.append(
+            f"A linear reduction would do: {modes} unseen {what} to the best row's error, "
+            "so a reduced basis with a good model of its coefficients can compete."
+        )
     else:
-        said.append(f"A linear reduction needs {enough} modes to hold unseen {what} to the best row's error: the "
-                    "n-width decays slowly, and reduced bases will be large.")
+        said.append(
+            f"A linear reduction needs {enough} modes to hold unseen {what} to the best row's error: the "
+            "n-width decays slowly, and reduced bases will be large."
+        )
     return said
 
 

@@ -31,14 +31,28 @@ def fit_row(config: Mapping[str, Any], session: Session, folder: Path) -> list[d
     rows = []
     for split in ("val", "test"):
         if split in session.parts:
-            rows.append(measured_row(config, surrogate, session.parts[split], split, folder if split == "test" else None,
-                                     {**cost, "history": log["history"] if split == "test" else [],
-                                      "notes": log["notes"], "selected": log["selected"], "folder": str(folder)}))
+            rows.append(
+                measured_row(
+                    config,
+                    surrogate,
+                    session.parts[split],
+                    split,
+                    folder if split == "test" else None,
+                    {
+                        **cost,
+                        "history": log["history"] if split == "test" else [],
+                        "notes": log["notes"],
+                        "selected": log["selected"],
+                        "folder": str(folder),
+                    },
+                )
+            )
     return rows
 
 
-def measured_row(config: Mapping[str, Any], surrogate: Any, data: Dataset, split: str, folder: Path | None,
-                 known: Mapping[str, Any]) -> dict[str, Any]:
+def measured_row(
+    config: Mapping[str, Any], surrogate: Any, data: Dataset, split: str, folder: Path | None, known: Mapping[str, Any]
+) -> dict[str, Any]:
     """One entry of ``rows``; pictures of the median and worst sample go to ``folder``."""
     row: dict[str, Any] = {"surrogate": config["name"], "seed": int(config["seed"]), "split": split}
     found, sample_scores, prediction = predict_and_score(surrogate, data)

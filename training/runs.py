@@ -19,7 +19,13 @@ from ..errors import NWidthError
 from .session import build_surrogate
 
 CONFIG, MODEL, FIT, SPLIT, REPORT, PICTURES = (
-    "config.yaml", "model.safetensors", "fit.json", "split.safetensors", "report.json", "pictures.safetensors")
+    "config.yaml",
+    "model.safetensors",
+    "fit.json",
+    "split.safetensors",
+    "report.json",
+    "pictures.safetensors",
+)
 
 
 def save_config(folder: Path, config: Mapping[str, Any]) -> None:
@@ -29,8 +35,12 @@ def save_config(folder: Path, config: Mapping[str, Any]) -> None:
     if path.is_file() and path.read_text(encoding="utf-8") != text:
         old, new = load_config(folder), dict(config)
         changed = [k for k in sorted(set(old) | set(new)) if old.get(k) != new.get(k)]
-        raise NWidthError(f"run {folder}", got=f"another config than the folder's (in {', '.join(changed)})",
-                          expected="the same config, to go on with the run", fix="choose another hydra.run.dir")
+        raise NWidthError(
+            f"run {folder}",
+            got=f"another config than the folder's (in {', '.join(changed)})",
+            expected="the same config, to go on with the run",
+            fix="choose another hydra.run.dir",
+        )
     write_text(path, text)
 
 
@@ -38,24 +48,37 @@ def load_config(folder: str | Path) -> dict[str, Any]:
     """Read a run's config; classes outside the allow-list are refused."""
     path = Path(folder) / CONFIG
     if not path.is_file():
-        raise NWidthError(f"run {folder}", got="no config.yaml", expected="the folder of a run of nwidth train",
-                          fix="check run=DIR")
+        raise NWidthError(
+            f"run {folder}", got="no config.yaml", expected="the folder of a run of nwidth train", fix="check run=DIR"
+        )
     try:
         config = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
     except (OmegaConfBaseException, ValueError, OSError) as e:
-        raise NWidthError(f"run {folder}", got=f"a config.yaml that cannot be read ({str(e).splitlines()[0][:80]})",
-                          expected="the file that nwidth wrote") from None
+        raise NWidthError(
+            f"run {folder}",
+            got=f"a config.yaml that cannot be read ({str(e).splitlines()[0][:80]})",
+            expected="the file that nwidth wrote",
+        ) from None
     except Exception as e:  # yaml's own errors do not share a base with the above
-        raise NWidthError(f"run {folder}", got=f"a config.yaml that is not YAML ({type(e).__name__})",
-                          expected="the file that nwidth wrote") from None
+        raise NWidthError(
+            f"run {folder}",
+            got=f"a config.yaml that is not YAML ({type(e).__name__})",
+            expected="the file that nwidth wrote",
+        ) from None
     if not isinstance(config, dict) or "surrogate" not in config:
         raise NWidthError(f"run {folder}", got="a config without a surrogate", expected="the file that nwidth wrote")
     check_targets(config)
     return config  # type: ignore[return-value]
 
 
-def save_fitted(folder: Path, surrogate: Surrogate, log: FitLog, cost: Mapping[str, Any],
-                indices: Mapping[str, Tensor], environment: Mapping[str, Any]) -> None:
+def save_fitted(
+    folder: Path,
+    surrogate: Surrogate,
+    log: FitLog,
+    cost: Mapping[str, Any],
+    indices: Mapping[str, Tensor],
+    environment: Mapping[str, Any],
+) -> None:
     """The model last: where it exists, the run is whole."""
     save_state(folder / SPLIT, dict(indices))
     write_json(folder / FIT, {**asdict(log), "cost": dict(cost), "environment": dict(environment)})
@@ -71,12 +94,19 @@ def load_fitted(folder: str | Path) -> tuple[Surrogate, dict[str, Any], dict[str
     folder = Path(folder)
     config = load_config(folder)
     if not is_finished(folder):
-        raise NWidthError(f"run {folder}", got="a run that did not finish", expected="model.safetensors",
-                          fix=f"go on with it: nwidth train ... hydra.run.dir={folder}")
+        raise NWidthError(
+            f"run {folder}",
+            got="a run that did not finish",
+            expected="model.safetensors",
+            fix=f"go on with it: nwidth train ... hydra.run.dir={folder}",
+        )
     surrogate = build_surrogate(config["surrogate"])
     try:
         surrogate.load_state_dict(load_state(folder / MODEL))
     except (KeyError, TypeError, AttributeError) as e:
-        raise NWidthError(f"load {folder / MODEL}", got=f"a state that does not fit the config ({e!r:.80})",
-                          expected="the config and model of one run") from None
+        raise NWidthError(
+            f"load {folder / MODEL}",
+            got=f"a state that does not fit the config ({e!r:.80})",
+            expected="the config and model of one run",
+        ) from None
     return surrogate, config, json.loads((folder / FIT).read_text(encoding="utf-8"))

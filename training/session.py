@@ -58,8 +58,7 @@ def open_data(config: Mapping[str, Any], path: str | None = None) -> Dataset:
     path = path or config["path"]
     if not path:
         raise NWidthError("data.path", got="nothing", expected="a file", fix="add data.path=FILE")
-    named = {k: {r: _keys(v) for r, v in config[k].items() if v is not None} for k in
-             ("fields", "axes", "coordinates")}
+    named = {k: {r: _keys(v) for r, v in config[k].items() if v is not None} for k in ("fields", "axes", "coordinates")}
     roles = Roles(named["fields"], named["axes"], named["coordinates"], config["kind"], config["lo"], config["hi"])
     data = open_dataset(path, roles, config["format"])
     if config["n"] is not None:
@@ -94,12 +93,17 @@ def open_session(config: Mapping[str, Any]) -> Session:
     parts, indices = apply_split(data, split, stored)
     for name, other in others.items():
         if tuple(other.grid.shape) != tuple(data.grid.shape) or other.reads != data.reads:
-            raise NWidthError(f"data.{name}_path", got=f"{other.grid.describe()} with inputs {list(other.reads)}",
-                              expected=f"{data.grid.describe()} with inputs {list(data.reads)}",
-                              fix="use nwidth evaluate for data of another resolution")
+            raise NWidthError(
+                f"data.{name}_path",
+                got=f"{other.grid.describe()} with inputs {list(other.reads)}",
+                expected=f"{data.grid.describe()} with inputs {list(data.reads)}",
+                fix="use nwidth evaluate for data of another resolution",
+            )
         parts[name] = other
     if "test" not in parts:
-        raise NWidthError("split", got="no test samples", expected="a test split", fix="set split.test or data.test_path")
+        raise NWidthError(
+            "split", got="no test samples", expected="a test split", fix="set split.test or data.test_path"
+        )
     check_finite(parts)
     return Session(parts, indices, describe(data, parts, indices))
 
@@ -113,13 +117,20 @@ def check_finite(parts: Mapping[str, Dataset]) -> None:
                 continue
             block = max(1, 2**26 // max(value.nbytes // max(len(value), 1), 1))
             for start in range(0, len(value), block):
-                piece = value.read(slice(start, start + block)) if isinstance(value, H5Array) else value[start:start + block]
+                piece = (
+                    value.read(slice(start, start + block))
+                    if isinstance(value, H5Array)
+                    else value[start : start + block]
+                )
                 bad = (~torch.isfinite(piece)).flatten(1).any(1).nonzero().flatten()
                 if len(bad):
                     raise NWidthError(
-                        f"data {part.source}", got=f"NaN or infinite values in {field} of {len(bad)} {name} samples "
-                        f"(first: {int(bad[0]) + start})", expected="finite data",
-                        fix="see nwidth info, then leave them out or repair the file")
+                        f"data {part.source}",
+                        got=f"NaN or infinite values in {field} of {len(bad)} {name} samples "
+                        f"(first: {int(bad[0]) + start})",
+                        expected="finite data",
+                        fix="see nwidth info, then leave them out or repair the file",
+                    )
 
 
 def describe(data: Dataset, parts: Mapping[str, Dataset], indices: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -129,12 +140,17 @@ def describe(data: Dataset, parts: Mapping[str, Dataset], indices: Mapping[str, 
         digest.update(name.encode() + indices[name].numpy().tobytes())
     test = parts["test"]
     return {
-        "source": data.source, "format": data.format, "samples": {k: len(v) for k, v in parts.items()},
-        "grid": data.grid.describe(), "resolution": list(data.grid.shape), "inputs": list(data.reads),
+        "source": data.source,
+        "format": data.format,
+        "samples": {k: len(v) for k, v in parts.items()},
+        "grid": data.grid.describe(),
+        "resolution": list(data.grid.shape),
+        "inputs": list(data.reads),
         "channels": {k: list(data.channels(k)) for k in ("a", "u0", "u") if getattr(data, k) is not None},
         "parameters": 0 if data.mu is None else data.mu.shape[1],
         "times": None if data.t is None else [float(data.t[0]), float(data.t[-1]), len(data.t)],
-        "problem": None if data.problem is None else dict(data.problem), "split_hash": digest.hexdigest()[:12],
+        "problem": None if data.problem is None else dict(data.problem),
+        "split_hash": digest.hexdigest()[:12],
         "test_fingerprint": fingerprint(test),
     }
 
@@ -155,6 +171,7 @@ def build_surrogate(config: Mapping[str, Any]) -> Surrogate:
     """The surrogate that a config names; anything else is refused."""
     found = build(config)
     if not isinstance(found, Surrogate):
-        raise NWidthError("surrogate", got=f"a {type(found).__name__}", expected="a Surrogate",
-                          fix="check surrogate._target_")
+        raise NWidthError(
+            "surrogate", got=f"a {type(found).__name__}", expected="a Surrogate", fix="check surrogate._target_"
+        )
     return found

@@ -38,13 +38,22 @@ class TrainingSettings:
     memory_gib: float = 2.0
 
     def __post_init__(self):
-        positive = {"epochs": self.epochs, "batch_size": self.batch_size, "val_every": self.val_every,
-                    "devices": self.devices, "checkpoint_seconds": self.checkpoint_seconds}
+        positive = {
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "val_every": self.val_every,
+            "devices": self.devices,
+            "checkpoint_seconds": self.checkpoint_seconds,
+        }
         for name, value in positive.items():
             if value <= 0:
                 raise NWidthError(f"training.{name}", got=f"{value}", expected="a positive number")
-        for name, limit in {"steps": self.steps, "time_budget": self.time_budget, "patience": self.patience,
-                            "clip": self.clip}.items():
+        for name, limit in {
+            "steps": self.steps,
+            "time_budget": self.time_budget,
+            "patience": self.patience,
+            "clip": self.clip,
+        }.items():
             if limit is not None and limit <= 0:
                 raise NWidthError(f"training.{name}", got=f"{limit}", expected="a positive number or null")
         known = ("32", "64", "bf16-mixed", "16-mixed")

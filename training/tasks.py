@@ -31,8 +31,9 @@ class Task(ABC):
 
     kind: ClassVar[str]
 
-    def __init__(self, normalize_input: str = "channel", normalize_output: str = "channel",
-                 dtype: torch.dtype = torch.float32):
+    def __init__(
+        self, normalize_input: str = "channel", normalize_output: str = "channel", dtype: torch.dtype = torch.float32
+    ):
         self.dtype = dtype
         self.normalizers = {k: Normalizer(normalize_input) for k in ("a", "u0")}
         self.normalizers["u"] = Normalizer(normalize_output)
@@ -47,12 +48,20 @@ class Task(ABC):
     def fit(self, train: Dataset) -> Task:
         self.reads, self.data_grid, self.t, self.t0 = train.reads, train.grid, train.t, train.t0
         if not isinstance(train.grid, Grid):
-            raise NWidthError("NeuralSurrogate.fit", got=train.grid.describe(), expected="data on a grid",
-                              fix="interpolate to a grid, or use pod_gp, pod_rbf or kernel, which take meshes")
+            raise NWidthError(
+                "NeuralSurrogate.fit",
+                got=train.grid.describe(),
+                expected="data on a grid",
+                fix="interpolate to a grid, or use pod_gp, pod_rbf or kernel, which take meshes",
+            )
         u = train.solution
         if u.dtype.is_complex:
-            raise NWidthError("NeuralSurrogate.fit", got="a complex solution", expected="real fields",
-                              fix="store real and imaginary parts as two channels")
+            raise NWidthError(
+                "NeuralSurrogate.fit",
+                got="a complex solution",
+                expected="real fields",
+                fix="store real and imaginary parts as two channels",
+            )
         self.channels = {"u": u.shape[2] if train.time_dependent else u.shape[1]}
         for k in ("a", "u0"):
             if (v := getattr(train, k)) is not None:
@@ -106,12 +115,17 @@ class Task(ABC):
         for k in self.reads:
             value = state if k == "u0" and state is not None else getattr(data, k)
             if value is None:
-                raise NWidthError("predict", got=f"inputs without {k!r}", expected=", ".join(self.reads),
-                                  fix="name its key in data.fields")
+                raise NWidthError(
+                    "predict",
+                    got=f"inputs without {k!r}",
+                    expected=", ".join(self.reads),
+                    fix="name its key in data.fields",
+                )
             value = _read(value)
             if value.shape[1] != self.channels[k]:
-                raise NWidthError("predict", got=f"{value.shape[1]} channels in {k}",
-                                  expected=f"{self.channels[k]}, as in training")
+                raise NWidthError(
+                    "predict", got=f"{value.shape[1]} channels in {k}", expected=f"{self.channels[k]}, as in training"
+                )
             if k == "mu":
                 assert self.mu_shift is not None and self.mu_scale is not None
                 value = (value.double() - self.mu_shift.to(value.device)) / self.mu_scale.to(value.device)
@@ -130,9 +144,14 @@ class Task(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "kind": self.kind, "normalizers": {k: v.state_dict() for k, v in self.normalizers.items()},
-            "mu_shift": self.mu_shift, "mu_scale": self.mu_scale, "reads": list(self.reads),
-            "channels": dict(self.channels), "grid": self.data_grid.to_dict() if self.data_grid else None, "t": self.t,
+            "kind": self.kind,
+            "normalizers": {k: v.state_dict() for k, v in self.normalizers.items()},
+            "mu_shift": self.mu_shift,
+            "mu_scale": self.mu_scale,
+            "reads": list(self.reads),
+            "channels": dict(self.channels),
+            "grid": self.data_grid.to_dict() if self.data_grid else None,
+            "t": self.t,
             "t0": self.t0,
         }
 
@@ -231,15 +250,26 @@ class Rollout(Task):
 
     def fit(self, train: Dataset) -> Task:
         if train.u0 is None or train.t is None:
-            raise NWidthError("training.time=rollout", got="data without an initial state u0 or times",
-                              expected="a time-dependent problem with u0", fix="use training.time=channels")
+            raise NWidthError(
+                "training.time=rollout",
+                got="data without an initial state u0 or times",
+                expected="a time-dependent problem with u0",
+                fix="use training.time=channels",
+            )
         if train.u0.shape[1] != train.solution.shape[2]:
-            raise NWidthError("training.time=rollout", got=f"{train.u0.shape[1]} channels in u0",
-                              expected=f"{train.solution.shape[2]}, as the solution has")
+            raise NWidthError(
+                "training.time=rollout",
+                got=f"{train.u0.shape[1]} channels in u0",
+                expected=f"{train.solution.shape[2]}, as the solution has",
+            )
         gaps = torch.cat([torch.tensor([train.t0], dtype=torch.float64), train.t.double()]).diff()
         if float((gaps - gaps[0]).abs().max()) > 1e-3 * float(gaps[0]):
-            raise NWidthError("training.time=rollout", got="times that are not equally spaced from t0",
-                              expected="equal steps", fix="thin the data (data.stride), or use training.time=channels")
+            raise NWidthError(
+                "training.time=rollout",
+                got="times that are not equally spaced from t0",
+                expected="equal steps",
+                fix="thin the data (data.stride), or use training.time=channels",
+            )
         return super().fit(train)
 
     def _fit_output(self, u: Array) -> None:
@@ -270,7 +300,9 @@ class Rollout(Task):
         assert u0 is not None
         now, then = [], []
         for i, j in zip(samples.tolist(), k.tolist()):
-            window = u.read([i], slice(max(j - 1, 0), j + 1))[0] if isinstance(u, H5Array) else u[i, max(j - 1, 0): j + 1]
+            window = (
+                u.read([i], slice(max(j - 1, 0), j + 1))[0] if isinstance(u, H5Array) else u[i, max(j - 1, 0) : j + 1]
+            )
             now.append(window[0] if j else u0[i])
             then.append(window[-1])
         state, y = torch.stack(now), torch.stack(then)

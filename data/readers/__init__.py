@@ -11,7 +11,12 @@ from ..roles import Roles
 from . import matlab, native, neuralop, npz, pdebench, plain
 
 FORMATS = {
-    "native": native, "pdebench": pdebench, "neuralop": neuralop, "matlab": matlab, "npz": npz, "plain": plain,
+    "native": native,
+    "pdebench": pdebench,
+    "neuralop": neuralop,
+    "matlab": matlab,
+    "npz": npz,
+    "plain": plain,
 }
 
 
@@ -35,7 +40,15 @@ def open_dataset(path: str | Path, roles: Roles | None = None, format: str = "au
         if format:
             return FORMATS[format].read(path, roles or Roles())
     except (OSError, RuntimeError, KeyError) as e:  # what HDF5 raises for damaged metadata
-        raise NWidthError(f"open {path}", got=f"a file that cannot be read ({first_line(e)})", expected="a whole file",
-                          fix="it may be damaged: copy or download it again") from e
-    raise NWidthError(f"open {path}", got=f"a file ending in {path.suffix!r} that no reader recognises",
-                      expected=".h5, .hdf5, .pt, .mat or .npz", fix="set data.format, or convert the file")
+        raise NWidthError(
+            f"open {path}",
+            got=f"a file that cannot be read ({first_line(e)})",
+            expected="a whole file",
+            fix="it may be damaged: copy or download it again",
+        ) from e
+    raise NWidthError(
+        f"open {path}",
+        got=f"a file ending in {path.suffix!r} that no reader recognises",
+        expected=".h5, .hdf5, .pt, .mat or .npz",
+        fix="set data.format, or convert the file",
+    )

@@ -38,8 +38,12 @@ def read(path: Path, roles: Roles) -> Dataset:
     if {"a", "u", "t"} <= keys and len(store.shape("u")) == 4:
         own = Roles({"u": "u", "u0": "a", "t": "t"}, {"u": "nxyt", "u0": "nxy"}, kind="periodic")
         return assemble(store, own, format="FNO Navier-Stokes")
-    raise NWidthError(f"open {path}", got="keys " + ", ".join(sorted(keys)), expected="which is the solution",
-                      fix="set e.g. data.fields.u=usol data.axes.u=xt data.fields.t=t")
+    raise NWidthError(
+        f"open {path}",
+        got="keys " + ", ".join(sorted(keys)),
+        expected="which is the solution",
+        fix="set e.g. data.fields.u=usol data.axes.u=xt data.fields.t=t",
+    )
 
 
 def _open(path: Path) -> Store:
@@ -48,7 +52,11 @@ def _open(path: Path) -> Store:
     try:
         content = scipy.io.loadmat(path)
     except Exception as e:  # scipy raises many kinds for a damaged file
-        raise NWidthError(f"open {path}", got=f"a file that SciPy cannot read ({first_line(e)})",
-                          expected="a whole MATLAB file", fix="copy or download it again") from None
+        raise NWidthError(
+            f"open {path}",
+            got=f"a file that SciPy cannot read ({first_line(e)})",
+            expected="a whole MATLAB file",
+            fix="copy or download it again",
+        ) from None
     arrays = {k: v for k, v in content.items() if isinstance(v, np.ndarray) and v.dtype.kind in "biufc"}
     return MemoryStore(path, arrays)

@@ -28,8 +28,12 @@ def read(path: Path, roles: Roles) -> Dataset:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as e:  # torch raises many kinds for a damaged file
-        raise NWidthError(f"open {path}", got=f"a file refused by weights_only loading ({first_line(e)})",
-                          expected="a dict of plain tensors", fix="save tensors only") from None
+        raise NWidthError(
+            f"open {path}",
+            got=f"a file refused by weights_only loading ({first_line(e)})",
+            expected="a dict of plain tensors",
+            fix="save tensors only",
+        ) from None
     if isinstance(content, Tensor):
         content = {"u": content}
     if not isinstance(content, Mapping):
@@ -39,8 +43,12 @@ def read(path: Path, roles: Roles) -> Dataset:
     if roles.fields:
         return assemble(store, roles, format="PyTorch tensors", attributes=numbers)
     if not {"x", "y"} <= set(store.keys()):
-        raise NWidthError(f"open {path}", got="keys " + ", ".join(store.keys()), expected="x and y",
-                          fix="name them with data.fields.u=KEY data.fields.a=KEY")
+        raise NWidthError(
+            f"open {path}",
+            got="keys " + ", ".join(store.keys()),
+            expected="x and y",
+            fix="name them with data.fields.u=KEY data.fields.a=KEY",
+        )
     x, y = store.shape("x"), store.shape("y")
     if len(y) == len(x):
         channel = "c" if len(y) == 4 and y[1] < min(y[2:]) else ""
@@ -56,5 +64,9 @@ def read(path: Path, roles: Roles) -> Dataset:
             fields["t"] = "t"
         own = Roles(fields, {"u": "nt" + letters, "u0": "n" + letters}, kind="periodic")
         return assemble(store, own, format="neuraloperator", attributes=numbers)
-    raise NWidthError(f"open {path}", got=f"x {x} and y {y}", expected="equal shapes, or y with a time axis more",
-                      fix="set data.fields and data.axes")
+    raise NWidthError(
+        f"open {path}",
+        got=f"x {x} and y {y}",
+        expected="equal shapes, or y with a time axis more",
+        fix="set data.fields and data.axes",
+    )

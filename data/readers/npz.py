@@ -22,7 +22,11 @@ def read(path: Path, roles: Roles) -> Dataset:
         content = np.load(path, allow_pickle=False)
         arrays = {"u": content} if isinstance(content, np.ndarray) else {k: content[k] for k in content.files}
     except Exception as e:  # NumPy raises many kinds for a damaged archive
-        raise NWidthError(f"open {path}", got=f"a file that NumPy cannot read without pickle ({first_line(e)})",
-                          expected="plain arrays", fix="save arrays of numbers only") from None
+        raise NWidthError(
+            f"open {path}",
+            got=f"a file that NumPy cannot read without pickle ({first_line(e)})",
+            expected="plain arrays",
+            fix="save arrays of numbers only",
+        ) from None
     numbers = {k: v for k, v in arrays.items() if isinstance(v, np.ndarray) and v.dtype.kind in "biufc"}
     return assemble(MemoryStore(path, numbers), roles, format="NumPy")

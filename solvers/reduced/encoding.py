@@ -67,8 +67,12 @@ class InputEncoder:
             if value is None:
                 from ...errors import NWidthError
 
-                raise NWidthError("predict", got=f"inputs without {name!r}", expected=", ".join(self.reads),
-                                  fix="name its key in data.fields")
+                raise NWidthError(
+                    "predict",
+                    got=f"inputs without {name!r}",
+                    expected=", ".join(self.reads),
+                    fix="name its key in data.fields",
+                )
             x = tensor(value)
             if name == "mu":
                 assert self.shift is not None
@@ -83,9 +87,15 @@ class InputEncoder:
 
     def state_dict(self) -> dict[str, Any]:
         assert self.grid is not None
-        return {"rank": self.rank, "energy": self.energy, "grid": self.grid.to_dict(), "reads": list(self.reads),
-                "pods": {k: v.state_dict() for k, v in self.pods.items()}, "scales": dict(self.scales),
-                "shift": self.shift}
+        return {
+            "rank": self.rank,
+            "energy": self.energy,
+            "grid": self.grid.to_dict(),
+            "reads": list(self.reads),
+            "pods": {k: v.state_dict() for k, v in self.pods.items()},
+            "scales": dict(self.scales),
+            "shift": self.shift,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> InputEncoder:
         self.rank, self.energy = state["rank"], state["energy"]

@@ -61,16 +61,21 @@ class ReducedBasis(Surrogate):
 
     uses_seed = False
 
-    def __init__(self, *, rank: int | None = None, rtol: float | None = None, problem: Problem | None = None,
-                 step_ratio: float = 4.0):
+    def __init__(
+        self,
+        *,
+        rank: int | None = None,
+        rtol: float | None = None,
+        problem: Problem | None = None,
+        step_ratio: float = 4.0,
+    ):
         self.rank, self.rtol, self.problem, self.step_ratio = rank, rtol, problem, step_ratio
         self._problem: Problem | None = None
         self._grid: Grid | Mesh | None = None
         self._basis: Tensor | None = None
         self._model: ReducedElliptic | ReducedEvolution | None = None
 
-    def fit(self, train: Dataset, val: Dataset | None, *, seed: int = 0,
-            folder: Path | None = None) -> FitLog:
+    def fit(self, train: Dataset, val: Dataset | None, *, seed: int = 0, folder: Path | None = None) -> FitLog:
         """POD of the training solutions and, where no rule is given, the rank that does best on ``val``.
 
         Raises NWidthError where no problem is known, its inputs are missing, or ``rank`` exceeds that of the
@@ -82,8 +87,13 @@ class ReducedBasis(Surrogate):
         self._grid = train.grid
         choose = self.rank is None and self.rtol is None and val is not None and len(val) > 0
         rtol = 1e-4 if self.rank is None and self.rtol is None and not choose else self.rtol
-        pod = POD(center=False).fit(_snapshots(train), train.grid.norm_weights(), rank=self.rank, rtol=rtol,
-                                    cap=CANDIDATES[-1] if choose else None)
+        pod = POD(center=False).fit(
+            _snapshots(train),
+            train.grid.norm_weights(),
+            rank=self.rank,
+            rtol=rtol,
+            cap=CANDIDATES[-1] if choose else None,
+        )
         assert pod.basis is not None and pod.s is not None
         log = FitLog(selected={"problem": self._problem.config()})
         rank = pod.rank
@@ -111,8 +121,12 @@ class ReducedBasis(Surrogate):
         model, problem = self.fitted(self._model), self.fitted(self._problem)
         problem.need(inputs)
         if isinstance(model, ReducedEvolution) and inputs.t is None:
-            raise NWidthError("ReducedBasis.predict", got="inputs without times", expected="inputs.t",
-                              fix="give the times at which the solution is wanted")
+            raise NWidthError(
+                "ReducedBasis.predict",
+                got="inputs without times",
+                expected="inputs.t",
+                fix="give the times at which the solution is wanted",
+            )
         parts = []
         for block in blocks_of(inputs, BLOCK):
             given = lead(block)
@@ -137,11 +151,18 @@ class ReducedBasis(Surrogate):
     def _find_problem(self, train: Dataset) -> Problem:
         problem = self.problem if self.problem is not None or not train.problem else build(train.problem)
         if problem is None:
-            raise NWidthError("ReducedBasis.fit", got="data that do not say which problem made them",
-                              expected="the equation to project", fix="pass surrogate.problem=...")
+            raise NWidthError(
+                "ReducedBasis.fit",
+                got="data that do not say which problem made them",
+                expected="the equation to project",
+                fix="pass surrogate.problem=...",
+            )
         if not isinstance(problem, EllipticProblem | EvolutionProblem):
-            raise NWidthError("ReducedBasis.fit", got=f"problem {type(problem).__name__}",
-                              expected="an EllipticProblem or an EvolutionProblem")
+            raise NWidthError(
+                "ReducedBasis.fit",
+                got=f"problem {type(problem).__name__}",
+                expected="an EllipticProblem or an EvolutionProblem",
+            )
         return problem
 
     def _reduce(self, basis: Tensor) -> None:

@@ -38,15 +38,26 @@ class POD:
         self.s: Tensor | None = None
         self.tail = float("nan")
 
-    def fit(self, x: Tensor, weight: Tensor | None = None, *, rank: int | None = None, rtol: float | None = None,
-            energy: float | None = None, cap: int | None = None) -> POD:
+    def fit(
+        self,
+        x: Tensor,
+        weight: Tensor | None = None,
+        *,
+        rank: int | None = None,
+        rtol: float | None = None,
+        energy: float | None = None,
+        cap: int | None = None,
+    ) -> POD:
         """``cap`` bounds the rank without an error where the data hold less; ``rank`` insists on it."""
         n, shape = len(x), x.shape[1:]
         if n < 1:
             raise NWidthError("POD.fit", got="no snapshots", expected="one or more")
         flat = x.reshape(n, -1)
-        w = torch.ones(flat.shape[1], dtype=x.real.dtype, device=x.device) if weight is None else weight.to(
-            dtype=x.real.dtype, device=x.device).expand(shape).reshape(-1)
+        w = (
+            torch.ones(flat.shape[1], dtype=x.real.dtype, device=x.device)
+            if weight is None
+            else weight.to(dtype=x.real.dtype, device=x.device).expand(shape).reshape(-1)
+        )
         m = flat.mean(0) if self.center else torch.zeros_like(flat[0])
         centred = flat - m
         self.mean, self.weight = m.reshape(shape), w.reshape(shape)
@@ -85,8 +96,14 @@ class POD:
         return (missed.abs().square() * self.weight).reshape(len(x), -1).sum(1).sqrt()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"center": self.center, "mean": self.mean, "basis": self.basis, "weight": self.weight, "s": self.s,
-                "tail": self.tail}
+        return {
+            "center": self.center,
+            "mean": self.mean,
+            "basis": self.basis,
+            "weight": self.weight,
+            "s": self.s,
+            "tail": self.tail,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> POD:
         self.center, self.tail = bool(state["center"]), float(state["tail"])

@@ -47,8 +47,12 @@ class ReducedElliptic:
         load = self.problem.source(inputs).flatten(1) @ basis.flatten(1).T
         factor, info = torch.linalg.cholesky_ex(matrix)
         if bool((info != 0).any()):
-            raise NWidthError("ReducedBasis.predict", got="a reduced operator that is not positive definite",
-                              expected="independent modes", fix="lower rank")
+            raise NWidthError(
+                "ReducedBasis.predict",
+                got="a reduced operator that is not positive definite",
+                expected="independent modes",
+                fix="lower rank",
+            )
         return torch.cholesky_solve(load.expand(len(inputs), r)[..., None], factor)[..., 0]
 
 
@@ -111,13 +115,24 @@ class ReducedEvolution:
             batch = inputs[rows]
             linear = torch.tensordot(self.problem.theta(batch), self.linear, dims=1)
             linear = linear[0] if len(linear) == 1 else linear
-            states = integrate(linear, partial(self._tendency, inputs=batch), start[rows], inputs.t0, t,
-                               step * self.step_ratio, dense=True)
+            states = integrate(
+                linear,
+                partial(self._tendency, inputs=batch),
+                start[rows],
+                inputs.t0,
+                t,
+                step * self.step_ratio,
+                dense=True,
+            )
             for i, c in enumerate(states):
                 out[rows, i] = c
         if not bool(torch.isfinite(out).all()):
-            raise NWidthError("ReducedBasis.predict", got="a solution that ceased to be finite",
-                              expected="a stable reduced model", fix="lower step_ratio or change rank")
+            raise NWidthError(
+                "ReducedBasis.predict",
+                got="a solution that ceased to be finite",
+                expected="a stable reduced model",
+                fix="lower step_ratio or change rank",
+            )
         return out
 
     def _tendency(self, c: Tensor, inputs: Dataset) -> Tensor:

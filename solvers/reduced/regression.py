@@ -61,10 +61,19 @@ class PODRegression(Surrogate):
     7 (2021), for PCA on both sides; Batlle et al., J. Comput. Phys. 496 (2024), for kernels.
     """
 
-    def __init__(self, regressor: Regressor, *, rank: int | None = None, rtol: float | None = None,
-                 energy: float | None = None, max_rank: int | None = None,
-                 input_ranks: list[int | None] | None = None, symmetries: bool = False,
-                 max_samples: int = 4000, refit: bool = True):
+    def __init__(
+        self,
+        regressor: Regressor,
+        *,
+        rank: int | None = None,
+        rtol: float | None = None,
+        energy: float | None = None,
+        max_rank: int | None = None,
+        input_ranks: list[int | None] | None = None,
+        symmetries: bool = False,
+        max_samples: int = 4000,
+        refit: bool = True,
+    ):
         self.symmetries, self.max_samples = symmetries, max_samples
         self.regressor = regressor
         self.uses_seed = getattr(regressor, "uses_seed", False)
@@ -155,8 +164,9 @@ class PODRegression(Surrogate):
         rms = u.abs().square().mean([d for d in range(u.ndim) if d != channel]).sqrt()
         scale = torch.where(rms > 0, rms, torch.ones_like(rms)).reshape(-1, *(1,) * data.grid_dims)
         self.scale, x = scale, u / scale
-        self.pod = POD(center=True).fit(x, data.grid.norm_weights(), rank=self.rank, rtol=self.rtol,
-                                        energy=self.energy, cap=self.max_rank)
+        self.pod = POD(center=True).fit(
+            x, data.grid.norm_weights(), rank=self.rank, rtol=self.rtol, energy=self.energy, cap=self.max_rank
+        )
         c = self.pod.encode(x)
         self.missed = (x - self.pod.decode(c)).abs().square().mean(0) if self.pod.tail > 1e-12 else None
         return c
@@ -198,8 +208,15 @@ class PODRegression(Surrogate):
     def state_dict(self) -> dict[str, Any]:
         encoder, pod = self.fitted(self.encoder), self.fitted(self.pod)
         assert self.grid is not None
-        return {"encoder": encoder.state_dict(), "pod": pod.state_dict(), "grid": self.grid.to_dict(), "t": self.t,
-                "scale": self.scale, "missed": self.missed, "regressor": self.regressor.state_dict()}
+        return {
+            "encoder": encoder.state_dict(),
+            "pod": pod.state_dict(),
+            "grid": self.grid.to_dict(),
+            "t": self.t,
+            "scale": self.scale,
+            "missed": self.missed,
+            "regressor": self.regressor.state_dict(),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.encoder = InputEncoder().load_state_dict(state["encoder"])

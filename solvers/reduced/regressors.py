@@ -97,11 +97,24 @@ class RBF:
     multiquadric, inverse_multiquadric, inverse_quadratic with ``epsilon``.
     """
 
-    KERNELS = ("thin_plate_spline", "cubic", "linear", "quintic", "gaussian", "multiquadric", "inverse_multiquadric",
-               "inverse_quadratic")
+    KERNELS = (
+        "thin_plate_spline",
+        "cubic",
+        "linear",
+        "quintic",
+        "gaussian",
+        "multiquadric",
+        "inverse_multiquadric",
+        "inverse_quadratic",
+    )
 
-    def __init__(self, kernel: str = "thin_plate_spline", smoothing: list[float] | None = None,
-                 epsilon: float | None = None, degree: int | None = None):
+    def __init__(
+        self,
+        kernel: str = "thin_plate_spline",
+        smoothing: list[float] | None = None,
+        epsilon: float | None = None,
+        degree: int | None = None,
+    ):
         if kernel not in self.KERNELS:
             raise NWidthError("RBF", got=f"kernel={kernel!r}", expected="one of " + ", ".join(self.KERNELS))
         self.kernel, self.epsilon, self.degree = kernel, epsilon, degree
@@ -143,11 +156,21 @@ class RBF:
             try:
                 with warnings.catch_warnings():  # a lower degree than SciPy advises is deliberate
                     warnings.simplefilter("ignore", UserWarning)
-                    self._interpolator = RBFInterpolator(self.x.numpy(), self.y.numpy(), kernel=self.kernel,
-                                                     smoothing=self.chosen, epsilon=self.epsilon, degree=degree)
+                    self._interpolator = RBFInterpolator(
+                        self.x.numpy(),
+                        self.y.numpy(),
+                        kernel=self.kernel,
+                        smoothing=self.chosen,
+                        epsilon=self.epsilon,
+                        degree=degree,
+                    )
             except Exception as e:  # SciPy raises LinAlgError and ValueError for degenerate points
-                raise NWidthError("RBF", got=f"points that make a singular system ({str(e)[:60]})",
-                                  expected="distinct inputs", fix="raise smoothing or lower input_ranks") from None
+                raise NWidthError(
+                    "RBF",
+                    got=f"points that make a singular system ({str(e)[:60]})",
+                    expected="distinct inputs",
+                    fix="raise smoothing or lower input_ranks",
+                ) from None
         return self._interpolator
 
     def predict(self, x: Tensor) -> tuple[Tensor, Tensor | None]:

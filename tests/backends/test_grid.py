@@ -52,7 +52,8 @@ def test_trapezoid_on_listed_points_is_scipys():
     f = torch.sin(3 * axis.coordinates())
     assert (axis.lo, axis.hi) == (0.0, 1.0)
     assert float((axis.weights() * f).sum()) == pytest.approx(
-        float(scipy.integrate.trapezoid(f.numpy(), axis.coordinates().numpy())), rel=1e-14)
+        float(scipy.integrate.trapezoid(f.numpy(), axis.coordinates().numpy())), rel=1e-14
+    )
 
 
 def test_norm_weights_are_equal_on_uniform_axes_and_quadrature_elsewhere():
@@ -92,8 +93,11 @@ def test_uneven_points_become_listed_whatever_the_kind():
         assert Axis.from_coordinates([0.0, 0.1, 0.4, 1.0], kind=kind).kind == "listed"
 
 
-@pytest.mark.parametrize("axis", [Axis("periodic", 12), Axis("periodic", 10), Axis("nodal", 13), Axis("cell", 12),
-                                  Axis("chebyshev", 13)], ids=lambda a: f"{a.kind}{a.n}")
+@pytest.mark.parametrize(
+    "axis",
+    [Axis("periodic", 12), Axis("periodic", 10), Axis("nodal", 13), Axis("cell", 12), Axis("chebyshev", 13)],
+    ids=lambda a: f"{a.kind}{a.n}",
+)
 @pytest.mark.parametrize("stride", [1, 2, 3, 4])
 def test_every_keeps_the_points(axis, stride):
     thinned = axis.every(stride)
@@ -102,12 +106,16 @@ def test_every_keeps_the_points(axis, stride):
         assert (thinned.kind == "periodic") == (axis.n % stride == 0)
 
 
-@pytest.mark.parametrize("grid", [
-    Grid.make((4, 5), "cell", -1.0, 2.0),
-    Grid([Axis("listed", 3, name="x", points=(0.0, 0.3, 1.0)), Axis("chebyshev", 4, name="y")]),
-    Mesh(torch.rand(4, 2, dtype=torch.float64), torch.tensor([[0, 1, 2], [1, 2, 3]])),
-    Mesh(torch.rand(4, 3, dtype=torch.float64), None, torch.rand(4, dtype=torch.float64)),
-], ids=["grid", "listed", "mesh", "weights"])
+@pytest.mark.parametrize(
+    "grid",
+    [
+        Grid.make((4, 5), "cell", -1.0, 2.0),
+        Grid([Axis("listed", 3, name="x", points=(0.0, 0.3, 1.0)), Axis("chebyshev", 4, name="y")]),
+        Mesh(torch.rand(4, 2, dtype=torch.float64), torch.tensor([[0, 1, 2], [1, 2, 3]])),
+        Mesh(torch.rand(4, 3, dtype=torch.float64), None, torch.rand(4, dtype=torch.float64)),
+    ],
+    ids=["grid", "listed", "mesh", "weights"],
+)
 def test_round_trip_through_plain_values(grid):
     again = grid_from_dict(json.loads(json.dumps(grid.to_dict())))
     assert same_grid(grid, again) and torch.equal(grid.weights(), again.weights())
@@ -126,8 +134,9 @@ def test_mesh_weights_integrate_linear_functions_exactly():
     points = torch.tensor([[0.0, 0], [1, 0], [0, 1], [1, 1], [3, 0]])
     mesh = Mesh(points, torch.tensor([[0, 1, 2], [1, 3, 2], [1, 4, 3]]))
     f = 1 + 2 * points[:, 0] - points[:, 1]
-    exact = sum(area * float(f[list(cell)].mean()) for area, cell in
-                ((0.5, (0, 1, 2)), (0.5, (1, 3, 2)), (1.0, (1, 4, 3))))
+    exact = sum(
+        area * float(f[list(cell)].mean()) for area, cell in ((0.5, (0, 1, 2)), (0.5, (1, 3, 2)), (1.0, (1, 4, 3)))
+    )
     assert float((mesh.weights() * f).sum()) == pytest.approx(exact)
     assert Mesh(points).weights().tolist() == pytest.approx([0.2] * 5)
 
@@ -149,28 +158,31 @@ def test_simplex_volumes_also_of_curves_and_surfaces(dimension, vertices):
     assert mesh.weights().tolist() == pytest.approx([volume / vertices] * vertices)
 
 
-@pytest.mark.parametrize(("make", "words"), [
-    (lambda: Axis("cubic", 4), "kind='cubic'"),
-    (lambda: Axis("nodal", 1), "n=1"),
-    (lambda: Axis("cell", 0), "n=0"),
-    (lambda: Axis("cell", 4, 1.0, 0.0), "lo=1.0"),
-    (lambda: Axis("cell", 4, 0.0, math.inf), "finite"),
-    (lambda: Axis("listed", 3, points=(0.0, 2.0, 1.0)), "increas"),
-    (lambda: Axis("listed", 3, points=(0.0, 2.0)), "2 listed points"),
-    (lambda: Axis.from_coordinates([0.0, 1.0, 1.0]), "strictly increasing"),
-    (lambda: Axis.from_coordinates([0.0, float("nan"), 1.0]), "finite"),
-    (lambda: Axis.from_coordinates([]), "0 coordinates"),
-    (lambda: Axis.from_coordinates([0.0, 1.0], kind="nodel"), "kind='nodel'"),
-    (lambda: Axis("listed", 2, points=(0.0, 1.0)).with_n(3), "listed"),
-    (lambda: Grid(()), "no axes"),
-    (lambda: Grid.make((4, 4)).with_shape((8,)), "1 sizes"),
-    (lambda: Mesh(torch.rand(4)), "(4,)"),
-    (lambda: Mesh(torch.full((4, 2), float("nan"))), "finite"),
-    (lambda: Mesh(torch.rand(4, 2), torch.tensor([[0, 1, 4]])), "do not exist"),
-    (lambda: Mesh(torch.rand(4, 2), torch.tensor([[0, 1, -1]])), "do not exist"),
-    (lambda: Mesh(torch.rand(4, 2), None, torch.rand(3)), "(3,)"),
-    (lambda: grid_from_dict({"type": "sphere"}), "sphere"),
-])
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Axis("cubic", 4), "kind='cubic'"),
+        (lambda: Axis("nodal", 1), "n=1"),
+        (lambda: Axis("cell", 0), "n=0"),
+        (lambda: Axis("cell", 4, 1.0, 0.0), "lo=1.0"),
+        (lambda: Axis("cell", 4, 0.0, math.inf), "finite"),
+        (lambda: Axis("listed", 3, points=(0.0, 2.0, 1.0)), "increas"),
+        (lambda: Axis("listed", 3, points=(0.0, 2.0)), "2 listed points"),
+        (lambda: Axis.from_coordinates([0.0, 1.0, 1.0]), "strictly increasing"),
+        (lambda: Axis.from_coordinates([0.0, float("nan"), 1.0]), "finite"),
+        (lambda: Axis.from_coordinates([]), "0 coordinates"),
+        (lambda: Axis.from_coordinates([0.0, 1.0], kind="nodel"), "kind='nodel'"),
+        (lambda: Axis("listed", 2, points=(0.0, 1.0)).with_n(3), "listed"),
+        (lambda: Grid(()), "no axes"),
+        (lambda: Grid.make((4, 4)).with_shape((8,)), "1 sizes"),
+        (lambda: Mesh(torch.rand(4)), "(4,)"),
+        (lambda: Mesh(torch.full((4, 2), float("nan"))), "finite"),
+        (lambda: Mesh(torch.rand(4, 2), torch.tensor([[0, 1, 4]])), "do not exist"),
+        (lambda: Mesh(torch.rand(4, 2), torch.tensor([[0, 1, -1]])), "do not exist"),
+        (lambda: Mesh(torch.rand(4, 2), None, torch.rand(3)), "(3,)"),
+        (lambda: grid_from_dict({"type": "sphere"}), "sphere"),
+    ],
+)
 def test_errors_name_what_arrived(make, words):
     with pytest.raises(NWidthError) as error:
         make()

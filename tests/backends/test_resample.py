@@ -21,8 +21,9 @@ def wave(grid: Grid, modes: int) -> torch.Tensor:
     return u
 
 
-@pytest.mark.parametrize(("source", "target"), [((12,), (31,)), ((9,), (8,)), ((9, 12), (16, 7)),
-                                                ((7, 8, 9), (8, 8, 8))])
+@pytest.mark.parametrize(
+    ("source", "target"), [((12,), (31,)), ((9,), (8,)), ((9, 12), (16, 7)), ((7, 8, 9), (8, 8, 8))]
+)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.complex64, torch.complex128])
 def test_periodic_band_limited_fields_are_exact(source, target, dtype):
     a, b = Grid.make(source), Grid.make(target)
@@ -45,8 +46,11 @@ def test_a_periodic_source_is_evaluated_anywhere_and_shifted():
 
 def test_nyquist_mode_is_its_cosine():
     a, b = Grid.make((8,)), Grid.make((16,))
-    assert torch.allclose(resample(torch.cos(8 * torch.pi * a.coordinates()[0]), a, b),
-                          torch.cos(8 * torch.pi * b.coordinates()[0]), atol=1e-13)
+    assert torch.allclose(
+        resample(torch.cos(8 * torch.pi * a.coordinates()[0]), a, b),
+        torch.cos(8 * torch.pi * b.coordinates()[0]),
+        atol=1e-13,
+    )
 
 
 @pytest.mark.parametrize("kind", ["nodal", "cell", "chebyshev"])
@@ -65,8 +69,11 @@ def test_chebyshev_points_that_coincide_are_copied():
     assert np.allclose(matrix.numpy(), reference, atol=1e-12)
 
 
-@pytest.mark.parametrize("source", [Axis("nodal", 11), Axis("cell", 11),
-                                    Axis("listed", 6, points=(0, 0.1, 0.15, 0.5, 0.8, 1))], ids=lambda a: a.kind)
+@pytest.mark.parametrize(
+    "source",
+    [Axis("nodal", 11), Axis("cell", 11), Axis("listed", 6, points=(0, 0.1, 0.15, 0.5, 0.8, 1))],
+    ids=lambda a: a.kind,
+)
 @pytest.mark.parametrize("target", [Axis("nodal", 21), Axis("cell", 8), Axis("chebyshev", 7)], ids=lambda a: a.kind)
 def test_cubics_are_exact_also_slightly_outside(source, target):
     f = lambda x: 2 * x**3 - x**2 + 0.5  # noqa: E731
@@ -82,6 +89,15 @@ def test_lagrange_interpolation_has_order_four():
         found = interpolation_matrix(source, target) @ torch.sin(7 * source.coordinates())
         errors.append(float((found - torch.sin(7 * target.coordinates())).abs().max()))
     assert [math.log2(a / b) for a, b in zip(errors, errors[1:])] == pytest.approx([4, 4], abs=0.35)
+
+
+@pytest.mark.parametrize("source", [Axis("nodal", 12), Axis("cell", 9)], ids=lambda a: a.kind)
+def test_only_the_four_nearest_points_count(source):
+    target = Axis("cell", 31, 0.2, 0.8)
+    used = interpolation_matrix(source, target).abs() > 1e-14
+    distance = (target.coordinates()[:, None] - source.coordinates()).abs()
+    assert int(used.sum(1).max()) == 4
+    assert float(distance[used].max()) <= 2 * source.spacing + 1e-12
 
 
 @pytest.mark.parametrize("n", [2, 3])
@@ -105,15 +121,18 @@ def test_the_same_points_pass_unchanged():
     assert resample(u, mesh, Mesh(mesh.points.clone())) is u
 
 
-@pytest.mark.parametrize(("a", "b", "words"), [
-    (Grid.make((8,)), Grid.make((8,), hi=2.0), "periods 1 and 2"),
-    (Grid.make((8,), "nodal"), Grid.make((9,), "nodal", 0.0, 1.5), "[0, 1.5]"),
-    (Grid.make((8,), "nodal"), Grid.make((8, 8), "nodal"), "1 and 2 axes"),
-    (Grid.make((8,), "nodal"), Mesh(torch.rand(8, 1)), "mesh"),
-    (Mesh(torch.rand(8, 2)), Mesh(torch.rand(9, 2)), "mesh"),
-    # a high polynomial is worthless one spacing outside
-    (Grid.make((65,), "chebyshev"), Grid.make((9,), "nodal", 0.0, 1.01), "[0, 1.01]"),
-])
+@pytest.mark.parametrize(
+    ("a", "b", "words"),
+    [
+        (Grid.make((8,)), Grid.make((8,), hi=2.0), "periods 1 and 2"),
+        (Grid.make((8,), "nodal"), Grid.make((9,), "nodal", 0.0, 1.5), "[0, 1.5]"),
+        (Grid.make((8,), "nodal"), Grid.make((8, 8), "nodal"), "1 and 2 axes"),
+        (Grid.make((8,), "nodal"), Mesh(torch.rand(8, 1)), "mesh"),
+        (Mesh(torch.rand(8, 2)), Mesh(torch.rand(9, 2)), "mesh"),
+        # a high polynomial is worthless one spacing outside
+        (Grid.make((65,), "chebyshev"), Grid.make((9,), "nodal", 0.0, 1.01), "[0, 1.01]"),
+    ],
+)
 def test_other_domains_are_refused(a, b, words):
     with pytest.raises(NWidthError) as error:
         resample(torch.zeros(1, 1, *a.shape), a, b)

@@ -68,8 +68,10 @@ def test_randomized_is_orthonormal_and_optimal(transposed):
 def test_randomized_needs_its_power_iterations():
     a = decaying(600, 200, 0.01)
     best = float(torch.linalg.svdvals(a)[10:].square().sum().sqrt())
-    missed = [float(torch.linalg.vector_norm(a - u @ (u.mT @ a))) for u in
-              (svd(a, rank=10, method="randomized", power=p, oversample=2).U for p in (0, 2))]
+    missed = [
+        float(torch.linalg.vector_norm(a - u @ (u.mT @ a)))
+        for u in (svd(a, rank=10, method="randomized", power=p, oversample=2).U for p in (0, 2))
+    ]
     assert best <= missed[1] < 1.03 * best < missed[0]
 
 
@@ -183,22 +185,25 @@ def test_real_spectra(realdata):
     assert [len(svd(y, rtol=r).s) for r in (1e-1, 1e-2, 1e-4)] == [18, 177, 248]
 
 
-@pytest.mark.parametrize(("call", "words"), [
-    (lambda a: svd(a, method="magic"), "method='magic'"),
-    (lambda a: svd(a[0]), "(3,)"),
-    (lambda a: svd(a[:0]), "(0, 3)"),
-    (lambda a: svd(a * float("nan")), "NaN"),
-    (lambda a: svd(a, rank=4), "rank=4 for a 5 x 3"),
-    (lambda a: svd(a, rank=0), "rank=0"),
-    (lambda a: svd(a, rtol=2.0), "rtol=2.0"),
-    (lambda a: svd(a, energy=-0.1), "energy=-0.1"),
-    (lambda a: svd(a, method="randomized"), "without a rank"),
-    (lambda a: svd(a, weight=torch.zeros(5)), "zero or negative"),
-    (lambda a: svd(a, weight=torch.ones(4)), "(4,)"),
-    (lambda a: svd(a, weight=-torch.eye(5, dtype=F64)), "not positive definite"),
-    (lambda a: singular_values(a / 0), "NaN"),
-    (lambda a: truncation_rank(torch.zeros(0)), "no singular values"),
-])
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda a: svd(a, method="magic"), "method='magic'"),
+        (lambda a: svd(a[0]), "(3,)"),
+        (lambda a: svd(a[:0]), "(0, 3)"),
+        (lambda a: svd(a * float("nan")), "NaN"),
+        (lambda a: svd(a, rank=4), "rank=4 for a 5 x 3"),
+        (lambda a: svd(a, rank=0), "rank=0"),
+        (lambda a: svd(a, rtol=2.0), "rtol=2.0"),
+        (lambda a: svd(a, energy=-0.1), "energy=-0.1"),
+        (lambda a: svd(a, method="randomized"), "without a rank"),
+        (lambda a: svd(a, weight=torch.zeros(5)), "zero or negative"),
+        (lambda a: svd(a, weight=torch.ones(4)), "(4,)"),
+        (lambda a: svd(a, weight=-torch.eye(5, dtype=F64)), "not positive definite"),
+        (lambda a: singular_values(a / 0), "NaN"),
+        (lambda a: truncation_rank(torch.zeros(0)), "no singular values"),
+    ],
+)
 def test_errors(call, words):
     with pytest.raises(NWidthError) as error:
         call(random(5, 3))

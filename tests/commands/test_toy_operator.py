@@ -57,8 +57,9 @@ def copy(tmp_path_factory):
 
 def run(copy, *arguments):
     environment = {**os.environ, "PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-m", *arguments], cwd=copy, env=environment, capture_output=True, text=True,
-                          timeout=250)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments], cwd=copy, env=environment, capture_output=True, text=True, timeout=250
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -71,7 +72,20 @@ def test_the_toy_trains_from_the_command_line(copy):
 
 
 def test_the_parametrised_tests_find_the_toy(copy):
-    out = run(copy, "pytest", "-q", "-rA", "-p", "no:cacheprovider", "-k", "toy", "nwidth/tests/training/test_surrogates.py",
-              "-c", "nwidth/pyproject.toml", "--rootdir", "nwidth")  # fmt: skip
+    out = run(
+        copy,
+        "pytest",
+        "-q",
+        "-rA",
+        "-p",
+        "no:cacheprovider",
+        "-k",
+        "toy",
+        "nwidth/tests/training/test_surrogates.py",
+        "-c",
+        "nwidth/pyproject.toml",
+        "--rootdir",
+        "nwidth",
+    )
     assert "test_build_fit_save_load_predict[toy-darcy]" in out
     assert " failed" not in out

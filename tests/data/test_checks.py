@@ -11,9 +11,14 @@ from nwidth.data.checks import inspect
 
 def make(n: int = 12, **changed) -> Dataset:
     generator = torch.Generator().manual_seed(0)
-    given = {"u": 3 + torch.randn(n, 4, 2, 8, generator=generator), "u0": torch.randn(n, 2, 8, generator=generator),
-             "mu": torch.rand(n, 2, generator=generator), "t": torch.arange(1.0, 5.0), "units": {"u": "m"},
-             "splits": {"train": torch.arange(8), "test": torch.arange(8, 12)}}
+    given = {
+        "u": 3 + torch.randn(n, 4, 2, 8, generator=generator),
+        "u0": torch.randn(n, 2, 8, generator=generator),
+        "mu": torch.rand(n, 2, generator=generator),
+        "t": torch.arange(1.0, 5.0),
+        "units": {"u": "m"},
+        "splits": {"train": torch.arange(8), "test": torch.arange(8, 12)},
+    }
     return Dataset(Grid.make((8,)), **given | changed)
 
 
@@ -33,7 +38,8 @@ def test_sound_data(tmp_path, lazy):
     assert report["warnings"] == [] and report["samples"] == 12 and report["splits"] == {"train": 8, "test": 4}
     assert report["times"] == [1, 2, 3, 4] and report["bytes"] == data.nbytes and report["source"] == data.source
     assert [found[k] for k in ("min", "max", "mean", "std")] == pytest.approx(
-        [u.min(), u.max(), u.mean(), u.std()], rel=1e-9)
+        [u.min(), u.max(), u.mean(), u.std()], rel=1e-9
+    )
     assert found["shape"] == [12, 4, 2, 8] and found["dtype"] == "float32" and found["units"] == "m"
     assert found["channels"] == ["u0", "u1"] and found["not_finite"] == 0
 
@@ -47,7 +53,8 @@ def test_values_that_are_not_finite(bad):
     found = entry(report, "u")
     assert (found["not_finite"], found["bad_samples"]) == (3, 2)
     assert [found[k] for k in ("min", "max", "mean", "std")] == pytest.approx(
-        [good.min(), good.max(), good.mean(), good.std()], rel=1e-6)
+        [good.min(), good.max(), good.mean(), good.std()], rel=1e-6
+    )
     assert report["warnings"] == ["u has 3 NaN or infinite values in 2 samples"]
 
 
@@ -115,5 +122,6 @@ def test_several_blocks_are_one_data_set():
     found = inspect(Dataset(Grid.make((512, 512)), u=few[torch.arange(70) % 5]))  # 70 MiB: blocks hold 64
     u = few.double()
     assert [entry(found, "u")[k] for k in ("min", "max", "std")] == pytest.approx(
-        [float(u.min()), float(u.max()), float(u.std(unbiased=False))], rel=1e-9)
+        [float(u.min()), float(u.max()), float(u.std(unbiased=False))], rel=1e-9
+    )
     assert "65 samples repeat" in found["warnings"][0]

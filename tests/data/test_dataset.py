@@ -26,19 +26,29 @@ def moving(n: int = 5, space: tuple[int, ...] = (6,), times: int = 4, **changed)
 @pytest.fixture(params=["memory", "file"])
 def stored(request, tmp_path):
     """The same data set in memory, or as arrays on disk."""
+
     def store(data: Dataset) -> Dataset:
         if request.param == "memory":
             return data
         save_dataset(tmp_path / "d.h5", data)
         return open_dataset(tmp_path / "d.h5")
+
     return store
 
 
 @pytest.mark.parametrize("dims", SPACES)
-@pytest.mark.parametrize(("pick", "index"), [
-    ([3, 0], [3, 0]), (slice(1, 4), [1, 2, 3]), (torch.tensor([2]), [2]), (range(0, 5, 2), [0, 2, 4]), ([], []),
-    ([True, False, True, True, False], [0, 2, 3]),
-], ids=str)
+@pytest.mark.parametrize(
+    ("pick", "index"),
+    [
+        ([3, 0], [3, 0]),
+        (slice(1, 4), [1, 2, 3]),
+        (torch.tensor([2]), [2]),
+        (range(0, 5, 2), [0, 2, 4]),
+        ([], []),
+        ([True, False, True, True, False], [0, 2, 3]),
+    ],
+    ids=str,
+)
 def test_picking_samples(stored, dims, pick, index):
     whole = steady(space=SPACES[dims])
     part = stored(whole)[pick]
@@ -102,37 +112,43 @@ def test_joining():
     assert torch.equal(joined.u, torch.cat([first.u, second.u])) and len(joined) == 5 and joined.t is first.t
 
 
-@pytest.mark.parametrize(("other", "words"), [
-    (moving(space=(8,)), "grids"),
-    (moving(grid=Grid.make((6,), "cell")), "grids"),
-    (moving(t=torch.tensor([1.0, 2.0, 3.0, 5.0])), "times"),
-    (moving(times=3), "times"),
-    (moving(u0=None), "u0 in some"),
-    (moving(mu=torch.rand(5, 1)), "mu in some"),
-    (moving(u0=torch.rand(5, 2, 6)), "shapes"),
-])
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (moving(space=(8,)), "grids"),
+        (moving(grid=Grid.make((6,), "cell")), "grids"),
+        (moving(t=torch.tensor([1.0, 2.0, 3.0, 5.0])), "times"),
+        (moving(times=3), "times"),
+        (moving(u0=None), "u0 in some"),
+        (moving(mu=torch.rand(5, 1)), "mu in some"),
+        (moving(u0=torch.rand(5, 2, 6)), "shapes"),
+    ],
+)
 def test_sets_that_differ_are_not_joined(other, words):
     with pytest.raises(NWidthError, match=words):
         concatenate([moving(), other])
 
 
-@pytest.mark.parametrize(("make", "words"), [
-    (lambda: Dataset(Grid.make((6,))), "no fields"),
-    (lambda: steady(a=torch.rand(4, 1, 6, 4)), "different sample counts"),
-    (lambda: steady(u=torch.rand(5, 6, 4)), "u of shape (5, 6, 4)"),
-    (lambda: steady(u=torch.rand(5, 1, 4, 6)), "space (6, 4)"),
-    (lambda: steady(mu=torch.rand(5)), "mu of shape"),
-    (lambda: moving(t=torch.tensor([1.0, 3.0, 2.0, 4.0])), "strictly increasing"),
-    (lambda: moving(t=torch.tensor([1.0, 2.0, 2.0, 4.0])), "strictly increasing"),
-    (lambda: moving(t=torch.tensor([1.0, 2.0, float("nan"), 4.0])), "not finite"),
-    (lambda: moving(t=torch.tensor([1.0, 2.0, 3.0])), "4 states in u and 3 times"),
-    (lambda: moving(t0=0.5), "t0=0.5 and the first time 0.5"),
-    (lambda: moving(u=torch.randn(5, 1, 6)), "(N, T, C, *space)"),
-    (lambda: moving().thin(time=5), "or none"),
-    (lambda: moving().thin(space=0), "strides of 1 or more"),
-    (lambda: Dataset(Mesh(torch.rand(6, 2)), u=torch.rand(2, 1, 6)).thin(2), "mesh"),
-    (lambda: Dataset(Grid([Axis("nodal", 6)]), u=torch.rand(2, 1, 7)), "(2, 1, 7)"),
-])
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Dataset(Grid.make((6,))), "no fields"),
+        (lambda: steady(a=torch.rand(4, 1, 6, 4)), "different sample counts"),
+        (lambda: steady(u=torch.rand(5, 6, 4)), "u of shape (5, 6, 4)"),
+        (lambda: steady(u=torch.rand(5, 1, 4, 6)), "space (6, 4)"),
+        (lambda: steady(mu=torch.rand(5)), "mu of shape"),
+        (lambda: moving(t=torch.tensor([1.0, 3.0, 2.0, 4.0])), "strictly increasing"),
+        (lambda: moving(t=torch.tensor([1.0, 2.0, 2.0, 4.0])), "strictly increasing"),
+        (lambda: moving(t=torch.tensor([1.0, 2.0, float("nan"), 4.0])), "not finite"),
+        (lambda: moving(t=torch.tensor([1.0, 2.0, 3.0])), "4 states in u and 3 times"),
+        (lambda: moving(t0=0.5), "t0=0.5 and the first time 0.5"),
+        (lambda: moving(u=torch.randn(5, 1, 6)), "(N, T, C, *space)"),
+        (lambda: moving().thin(time=5), "or none"),
+        (lambda: moving().thin(space=0), "strides of 1 or more"),
+        (lambda: Dataset(Mesh(torch.rand(6, 2)), u=torch.rand(2, 1, 6)).thin(2), "mesh"),
+        (lambda: Dataset(Grid([Axis("nodal", 6)]), u=torch.rand(2, 1, 7)), "(2, 1, 7)"),
+    ],
+)
 def test_errors_name_what_arrived(make, words):
     with pytest.raises(NWidthError) as error:
         make()

@@ -22,6 +22,13 @@ def test_a_file_appears_when_it_is_whole(tmp_path):
     assert path.read_text() == "one" and list(path.parent.iterdir()) == [path]
 
 
+def test_a_reader_of_the_old_file_is_not_disturbed(tmp_path):
+    write_text(tmp_path / "a.txt", "old")
+    with open(tmp_path / "a.txt") as f:
+        write_text(tmp_path / "a.txt", "new")
+        assert f.read() == "old" and (tmp_path / "a.txt").read_text() == "new"
+
+
 @pytest.mark.parametrize("failure", [RuntimeError("no"), KeyboardInterrupt(), OSError(errno.EIO, "broken")])
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, failure):
     path = tmp_path / "a.txt"
@@ -32,8 +39,9 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, failure):
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("failure", [OSError(errno.ENOSPC, "No space left on device"),
-                                     OSError("Can't write data (No space left on device)")])
+@pytest.mark.parametrize(
+    "failure", [OSError(errno.ENOSPC, "No space left on device"), OSError("Can't write data (No space left on device)")]
+)
 def test_a_full_disk_is_told(tmp_path, failure):
     with pytest.raises(NWidthError, match="free some space"), whole_file(tmp_path / "a") as temporary:
         temporary.write_text("half")
@@ -60,14 +68,30 @@ def test_a_folder_without_permission(tmp_path):
 
 
 def test_json_holds_plain_values(tmp_path):
-    write_json(tmp_path / "a.json", {1: torch.tensor([1.0, math.nan]), "b": (np.float32(0.5), np.int64(2), True, None),
-                                     "c": math.inf, "p": tmp_path, "t": torch.tensor(2)})
+    write_json(
+        tmp_path / "a.json",
+        {
+            1: torch.tensor([1.0, math.nan]),
+            "b": (np.float32(0.5), np.int64(2), True, None),
+            "c": math.inf,
+            "p": tmp_path,
+            "t": torch.tensor(2),
+        },
+    )
     found = json.loads((tmp_path / "a.json").read_text())
     assert found == {"1": [1.0, None], "b": [0.5, 2, True, None], "c": None, "p": str(tmp_path), "t": 2}
 
 
-DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.bool, torch.complex64,
-          torch.complex128]
+DTYPES = [
+    torch.float32,
+    torch.float64,
+    torch.float16,
+    torch.bfloat16,
+    torch.int64,
+    torch.bool,
+    torch.complex64,
+    torch.complex128,
+]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -81,8 +105,13 @@ def test_tensors_of_every_kind(tmp_path, dtype, shape):
 
 def test_nested_values_and_views(tmp_path):
     big = torch.randn(1000, 8)
-    state = {"a": {"b": big[:2], "c": [1, 2.5, "s", None, True, big[:2].T, {"d": big[0].clone().requires_grad_()}]},
-             "a/b": big[3], "nan": math.nan, "conj": torch.randn(3, dtype=torch.complex64).conj(), "same": big[:2]}
+    state = {
+        "a": {"b": big[:2], "c": [1, 2.5, "s", None, True, big[:2].T, {"d": big[0].clone().requires_grad_()}]},
+        "a/b": big[3],
+        "nan": math.nan,
+        "conj": torch.randn(3, dtype=torch.complex64).conj(),
+        "same": big[:2],
+    }
     save_state(tmp_path / "s", state)
     found = load_state(tmp_path / "s")
     assert (tmp_path / "s").stat().st_size < 2000  # a view does not carry its whole storage

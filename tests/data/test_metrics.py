@@ -21,8 +21,11 @@ from nwidth.errors import NWidthError
 
 F64 = torch.float64
 GRIDS = {
-    "periodic": Grid.make((12,)), "nodal2d": Grid.make((6, 5), "nodal"), "cell3d": Grid.make((4, 3, 5), "cell"),
-    "chebyshev": Grid.make((9,), "chebyshev"), "listed": Grid([Axis("listed", 4, points=(0.0, 0.1, 0.5, 1.0))]),
+    "periodic": Grid.make((12,)),
+    "nodal2d": Grid.make((6, 5), "nodal"),
+    "cell3d": Grid.make((4, 3, 5), "cell"),
+    "chebyshev": Grid.make((9,), "chebyshev"),
+    "listed": Grid([Axis("listed", 4, points=(0.0, 0.1, 0.5, 1.0))]),
     "mesh": Mesh(torch.rand(6, 2), None, torch.rand(6) + 0.1),
 }
 
@@ -38,8 +41,10 @@ def loops(p, u, grid, value):
     w = grid.norm_weights().numpy()
     timed = u.ndim > len(grid.shape) + 2
     pick = (lambda x, i, c: x[i, :, c]) if timed else (lambda x, i, c: x[i, c])
-    return [[value(pick(p - u, i, c).numpy(), pick(u, i, c).numpy(), w) for c in range(u.shape[2 if timed else 1])]
-            for i in range(len(u))]
+    return [
+        [value(pick(p - u, i, c).numpy(), pick(u, i, c).numpy(), w) for c in range(u.shape[2 if timed else 1])]
+        for i in range(len(u))
+    ]
 
 
 @pytest.mark.parametrize("grid", GRIDS)
@@ -125,10 +130,19 @@ def test_bands_add_up_to_the_whole(dtype, timed, shape):
     assert torch.allclose(found, whole, rtol=1e-5 if dtype == torch.float32 else 1e-12)
 
 
-@pytest.mark.parametrize(("kind", "wave", "band"), [
-    ("periodic", 4, "low"), ("periodic", 5, "mid"), ("periodic", 12, "mid"), ("periodic", 13, "high"),
-    ("cell", 4, "low"), ("cell", 4.5, "mid"), ("nodal", 12, "mid"), ("nodal", 12.5, "high"),
-])
+@pytest.mark.parametrize(
+    ("kind", "wave", "band"),
+    [
+        ("periodic", 4, "low"),
+        ("periodic", 5, "mid"),
+        ("periodic", 12, "mid"),
+        ("periodic", 13, "high"),
+        ("cell", 4, "low"),
+        ("cell", 4.5, "mid"),
+        ("nodal", 12, "mid"),
+        ("nodal", 12.5, "high"),
+    ],
+)
 def test_a_wave_lies_in_its_band(kind, wave, band):
     grid = Grid.make((65 if kind == "nodal" else 64,), kind)
     u = torch.ones(1, 1, grid.shape[0], dtype=F64)

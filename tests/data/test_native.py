@@ -18,16 +18,25 @@ def make(n: int = 6, dtype: torch.dtype = torch.float32, grid=None, **changed) -
     grid = grid or Grid([Axis("periodic", 8, -1.0, 1.0, "x"), Axis("chebyshev", 5, name="y")])
     t = torch.tensor([0.25, 0.5, 1.0], dtype=torch.float64)
     given = {
-        "u": torch.randn(n, 3, 2, *grid.shape, dtype=dtype), "u0": torch.randn(n, 2, *grid.shape, dtype=dtype),
-        "a": torch.randn(n, 1, *grid.shape, dtype=dtype), "mu": torch.randn(n, 2, dtype=torch.float64), "t": t,
-        "t0": 0.125, "names": {"u": ("p", "q")}, "units": {"u": "m/s"}, "problem": {"_target_": "x.Burgers"},
-        "splits": {"train": torch.tensor([0, 2, 3]), "test": torch.tensor([5])}, "attributes": {"seed": 3, "by": "us"},
+        "u": torch.randn(n, 3, 2, *grid.shape, dtype=dtype),
+        "u0": torch.randn(n, 2, *grid.shape, dtype=dtype),
+        "a": torch.randn(n, 1, *grid.shape, dtype=dtype),
+        "mu": torch.randn(n, 2, dtype=torch.float64),
+        "t": t,
+        "t0": 0.125,
+        "names": {"u": ("p", "q")},
+        "units": {"u": "m/s"},
+        "problem": {"_target_": "x.Burgers"},
+        "splits": {"train": torch.tensor([0, 2, 3]), "test": torch.tensor([5])},
+        "attributes": {"seed": 3, "by": "us"},
     }
     return Dataset(grid, **given | changed)
 
 
 GRIDS = {
-    "1d": Grid.make((7,), "cell"), "2d": None, "3d": Grid.make((3, 4, 2), "nodal", -1.0, 2.0),
+    "1d": Grid.make((7,), "cell"),
+    "2d": None,
+    "3d": Grid.make((3, 4, 2), "nodal", -1.0, 2.0),
     "listed": Grid([Axis("listed", 4, name="x", points=(0.0, 0.1, 0.5, 0.7))]),
     "mesh": Mesh(torch.rand(6, 2, dtype=torch.float64), torch.tensor([[0, 1, 2], [3, 4, 5]])),
     "points": Mesh(torch.rand(6, 3, dtype=torch.float64), None, torch.rand(6, dtype=torch.float64)),
@@ -76,14 +85,17 @@ def test_a_steady_problem_without_extras(tmp_path):
     assert torch.equal(again.load().u, data.u)
 
 
-@pytest.mark.parametrize(("shape", "timed", "expected"), [
-    ((100, 1, 16), False, (100, 1, 16)),  # 64 bytes a sample: all within 16 KiB
-    ((1000, 1, 256), False, (16, 1, 256)),
-    ((1000, 1, 64, 64), False, (1, 1, 64, 64)),
-    ((10, 20, 1, 64, 64), True, (1, 20, 1, 64, 64)),
-    ((2, 100, 1, 128, 128), True, (1, 16, 1, 128, 128)),  # windows of 1 MiB
-    ((2, 1, 1024, 1024), False, (1, 1, 1024, 1024)),  # space is never cut
-])
+@pytest.mark.parametrize(
+    ("shape", "timed", "expected"),
+    [
+        ((100, 1, 16), False, (100, 1, 16)),  # 64 bytes a sample: all within 16 KiB
+        ((1000, 1, 256), False, (16, 1, 256)),
+        ((1000, 1, 64, 64), False, (1, 1, 64, 64)),
+        ((10, 20, 1, 64, 64), True, (1, 20, 1, 64, 64)),
+        ((2, 100, 1, 128, 128), True, (1, 16, 1, 128, 128)),  # windows of 1 MiB
+        ((2, 1, 1024, 1024), False, (1, 1, 1024, 1024)),  # space is never cut
+    ],
+)
 def test_chunks_hold_whole_samples_or_windows_of_times(tmp_path, shape, timed, expected):
     space = shape[3:] if timed else shape[2:]
     t = torch.arange(1.0, shape[1] + 1) if timed else None
@@ -156,13 +168,16 @@ def test_a_truncated_file_is_an_error(tmp_path, keep):
         open_dataset(path).load()
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    (lambda f: f.attrs.modify("version", 2), "version 2"),
-    (lambda f: f.attrs.__delitem__("grid"), "damaged header"),
-    (lambda f: f.attrs.modify("names", "{oh"), "damaged header"),
-    (lambda f: f.__delitem__("t"), "u of shape"),
-    (lambda f: f["u"].attrs.modify("dims", "ntcyxz"), "axes="),
-])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda f: f.attrs.modify("version", 2), "version 2"),
+        (lambda f: f.attrs.__delitem__("grid"), "damaged header"),
+        (lambda f: f.attrs.modify("names", "{oh"), "damaged header"),
+        (lambda f: f.__delitem__("t"), "u of shape"),
+        (lambda f: f["u"].attrs.modify("dims", "ntcyxz"), "axes="),
+    ],
+)
 def test_a_damaged_header_is_an_error(tmp_path, change, words):
     save_dataset(tmp_path / "d.h5", make())
     close_h5()

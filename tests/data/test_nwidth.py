@@ -26,8 +26,12 @@ def known(n: int = 30, grid=None, rate: float = 0.4, dtype: torch.dtype = F64, c
     return Dataset(grid, u=u.to(dtype), mu=torch.rand(n, 1)), s
 
 
-GRIDS = {"1d": None, "2d": Grid.make((6, 7), "cell"), "3d": Grid.make((3, 4, 5)),
-         "mesh": Mesh(torch.rand(40, 2), None, torch.rand(40) + 0.1)}
+GRIDS = {
+    "1d": None,
+    "2d": Grid.make((6, 7), "cell"),
+    "3d": Grid.make((3, 4, 5)),
+    "mesh": Mesh(torch.rand(40, 2), None, torch.rand(40) + 0.1),
+}
 
 
 @pytest.mark.parametrize("grid", GRIDS)
@@ -44,14 +48,15 @@ def test_a_known_spectrum(grid, dtype, channels):
     assert curve.rank(0.0) is None
 
 
-def test_worst_and_unseen_against_projections():
-    data, _ = known(rate=0.1)
+@pytest.mark.parametrize("dtype", [F64, torch.complex128])
+def test_worst_and_unseen_against_projections(dtype):
+    data, _ = known(rate=0.1, dtype=dtype)
     curve = n_width(data[:20], data[20:])
     w = data.grid.norm_weights().sqrt()
     x = (data.u * w).flatten(1).numpy()
     basis = np.linalg.svd(x[:20], full_matrices=False)[2]
     for n in range(21):
-        missed = np.linalg.norm(x - x @ basis[:n].T @ basis[:n], axis=1) / np.linalg.norm(x, axis=1)
+        missed = np.linalg.norm(x - x @ basis[:n].conj().T @ basis[:n], axis=1) / np.linalg.norm(x, axis=1)
         assert curve.worst[n] == pytest.approx(missed[:20].max(), abs=1e-12)
         assert curve.unseen[n] == pytest.approx(missed[20:].mean(), abs=1e-12)
     assert curve.floor(5) == curve.unseen[5] and curve.floor(99) == curve.unseen[-1] and n_width(data).floor(3) is None
@@ -118,13 +123,16 @@ def ranks(x: np.ndarray) -> list[int]:
     return [int(np.argmax(tail <= level)) for level in (1e-1, 1e-2, 1e-4)]
 
 
-@pytest.mark.parametrize(("file", "roles", "published"), [
-    ("neuralop/darcy_train_16.pt", Roles(), [18, 177, 248]),
-    ("neuralop/burgers_train_16.pt", Roles(), None),
-    ("pinns/burgers_shock.mat", Roles({"u": "usol", "t": "t"}, {"u": "xt"}, {"x": "x"}), [2, 4, 9]),
-    ("deephpms/burgers.mat", Roles({"u": "usol", "t": "t"}, {"u": "xt"}), [4, 8, 17]),
-    ("graetz/graetz_50.npz", Roles({"u": "snapshots", "mu": "params"}, {"u": "nx"}), None),
-])
+@pytest.mark.parametrize(
+    ("file", "roles", "published"),
+    [
+        ("neuralop/darcy_train_16.pt", Roles(), [18, 177, 248]),
+        ("neuralop/burgers_train_16.pt", Roles(), None),
+        ("pinns/burgers_shock.mat", Roles({"u": "usol", "t": "t"}, {"u": "xt"}, {"x": "x"}), [2, 4, 9]),
+        ("deephpms/burgers.mat", Roles({"u": "usol", "t": "t"}, {"u": "xt"}), [4, 8, 17]),
+        ("graetz/graetz_50.npz", Roles({"u": "snapshots", "mu": "params"}, {"u": "nx"}), None),
+    ],
+)
 def test_ranks_of_real_data(realdata, file, roles, published):
     data = open_dataset(realdata / file, roles)
     curve = n_width(data, initial=True)

@@ -35,11 +35,16 @@ def equal(found, expected) -> bool:
 # PDEBench
 
 
-@pytest.mark.parametrize(("name", "attrs", "parameters"), [
-    ("1D_Advection_Sols_beta0.4.hdf5", {}, {"beta": 0.4}), ("1D_Burgers_Sols_Nu0.001.hdf5", {}, {"Nu": 0.001}),
-    ("ReacDiff_Nu0.5_Rho1.0.hdf5", {}, {"Nu": 0.5, "Rho": 1.0}), ("mine.h5", {"Nu": 0.25}, {"Nu": 0.25}),
-    ("Nu0.001.h5", {"Nu": 0.25}, {"Nu": 0.25}),
-])
+@pytest.mark.parametrize(
+    ("name", "attrs", "parameters"),
+    [
+        ("1D_Advection_Sols_beta0.4.hdf5", {}, {"beta": 0.4}),
+        ("1D_Burgers_Sols_Nu0.001.hdf5", {}, {"Nu": 0.001}),
+        ("ReacDiff_Nu0.5_Rho1.0.hdf5", {}, {"Nu": 0.5, "Rho": 1.0}),
+        ("mine.h5", {"Nu": 0.25}, {"Nu": 0.25}),
+        ("Nu0.001.h5", {"Nu": 0.25}, {"Nu": 0.25}),
+    ],
+)
 def test_pdebench_time_dependent(tmp_path, name, attrs, parameters):
     u, x = values(5, 4, 16), (np.arange(16, dtype="f4") + 0.5) / 16
     t = np.linspace(0, 2, 5, dtype="f4")  # one more than there are states
@@ -64,8 +69,13 @@ def test_pdebench_darcy(tmp_path):
 
 def test_pdebench_two_space_axes_and_another_kind(tmp_path):
     u = values(3, 4, 6, 5)
-    path = h5(tmp_path / "d.h5", tensor=u, x_coordinate=np.arange(6.0), y_coordinate=np.arange(5.0),
-              t_coordinate=np.arange(5.0))
+    path = h5(
+        tmp_path / "d.h5",
+        tensor=u,
+        x_coordinate=np.arange(6.0),
+        y_coordinate=np.arange(5.0),
+        t_coordinate=np.arange(5.0),
+    )
     data = open_dataset(path, Roles(kind="cell"))
     assert data.grid.shape == (6, 5) and data.grid.axes[0].kind == "cell" and equal(data.u, u[:, 1:, None])
 
@@ -97,7 +107,7 @@ def test_neuralop_steady(tmp_path, space, dtype):
 def test_neuralop_time_dependent(tmp_path, with_first):
     u = torch.rand(5, 4, 8, dtype=torch.float64)
     y = u if with_first else u[:, 1:]
-    torch.save({"x": u[:, 0], "y": y, "t": torch.linspace(0, 3, 4)[4 - y.shape[1]:], "visc": 0.01}, tmp_path / "b.pt")
+    torch.save({"x": u[:, 0], "y": y, "t": torch.linspace(0, 3, 4)[4 - y.shape[1] :], "visc": 0.01}, tmp_path / "b.pt")
     data = open_dataset(tmp_path / "b.pt")
     assert data.grid == Grid.make((8,)) and data.attributes["visc"] == 0.01
     assert equal(data.u0, u[:, 0, None].numpy()) and equal(data.u, u[:, 1:, None].numpy())
@@ -122,8 +132,11 @@ class Bomb:
 
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_pickled_object_is_refused_and_does_not_run(tmp_path, zipped):
-    torch.save({"x": torch.rand(2, 4), "y": Bomb(tmp_path / "ran")}, tmp_path / "bomb.pt",
-               _use_new_zipfile_serialization=zipped)
+    torch.save(
+        {"x": torch.rand(2, 4), "y": Bomb(tmp_path / "ran")},
+        tmp_path / "bomb.pt",
+        _use_new_zipfile_serialization=zipped,
+    )
     with pytest.raises(NWidthError, match="weights_only"):
         open_dataset(tmp_path / "bomb.pt")
     assert not (tmp_path / "ran").exists()
@@ -191,8 +204,10 @@ def test_unknown_mat_files_ask(tmp_path):
 def test_npz_with_fields_parameters_and_mesh(tmp_path):
     u, mu, points = values(5, 9), values(5, 2), values(9, 2)
     np.savez(tmp_path / "d.npz", snapshots=u.astype(">f8"), params=mu, coords=points, cells=[[0, 1, 2]], note="by us")
-    data = open_dataset(tmp_path / "d.npz", Roles({"u": "snapshots", "mu": "params"}, {"u": "nm"},
-                                                  {"points": "coords", "cells": "cells"}))
+    data = open_dataset(
+        tmp_path / "d.npz",
+        Roles({"u": "snapshots", "mu": "params"}, {"u": "nm"}, {"points": "coords", "cells": "cells"}),
+    )
     assert equal(data.u, u[:, None].astype("f8")) and equal(data.mu, mu) and data.format == "NumPy"
     assert isinstance(data.grid, Mesh) and equal(data.grid.points, points.astype("f8"))
 
@@ -214,14 +229,25 @@ def test_object_arrays_are_refused_and_do_not_run(tmp_path):
 
 @pytest.mark.parametrize("kind", ["h5", "npz"])
 def test_roles_axes_and_coordinates(tmp_path, kind):
-    arrays = {"g/vx": values(6, 5, 4, 7), "g/vy": values(6, 5, 4, 7), "start": values(6, 5, 2, 4), "nu": values(7),
-              "rho": values(7, 1), "time": np.array([0.5, 1.0, 1.5, 2.0]), "x": np.linspace(0, 1, 5),
-              "y": np.array([0, 0.1, 0.3, 0.5, 0.8, 1.0])}
+    arrays = {
+        "g/vx": values(6, 5, 4, 7),
+        "g/vy": values(6, 5, 4, 7),
+        "start": values(6, 5, 2, 4),
+        "nu": values(7),
+        "rho": values(7, 1),
+        "time": np.array([0.5, 1.0, 1.5, 2.0]),
+        "x": np.linspace(0, 1, 5),
+        "y": np.array([0, 0.1, 0.3, 0.5, 0.8, 1.0]),
+    }
     arrays["start"] = values(7, 2, 6, 5)
     path = tmp_path / f"d.{kind}"
     h5(path, **arrays) if kind == "h5" else np.savez(path, **arrays)
-    roles = Roles({"u": ["g/vx", "g/vy"], "u0": "start", "mu": ["nu", "rho"], "t": "time"},
-                  {"u": "yxtn", "u0": "ncyx"}, {"x": "x", "y": "y"}, kind=["periodic", "cell"])
+    roles = Roles(
+        {"u": ["g/vx", "g/vy"], "u0": "start", "mu": ["nu", "rho"], "t": "time"},
+        {"u": "yxtn", "u0": "ncyx"},
+        {"x": "x", "y": "y"},
+        kind=["periodic", "cell"],
+    )
     data = open_dataset(path, roles)
     u = np.stack([arrays["g/vx"], arrays["g/vy"]]).transpose(4, 3, 0, 2, 1)
     assert equal(data.u, u) and equal(data.u0, arrays["start"].transpose(0, 1, 3, 2))
@@ -293,34 +319,41 @@ def write_text(p):
     return p / "d.h5"
 
 
-@pytest.mark.parametrize(("make", "roles", "words"), [
-    (lambda p: p / "no.h5", {}, "no such file"),
-    (lambda p: p, {}, "no such file"),
-    (write_text, {}, "cannot read"),
-    (plain(u=values(3, 4)), {}, "no roles for the keys u"),
-    (plain(u=values(3, 4)), {"fields": {"u": "w"}}, "no key 'w', expected one of u"),
-    (plain(u=values(3, 4)), {"fields": {"u": "u", "b": "u"}}, "['b']"),
-    (plain(u=values(3, 4)), {"fields": {"u": "u"}, "axes": {"b": "nx"}}, "['b']"),
-    (plain(u=values(3, 4)), {"fields": {"u": "u"}, "coordinates": {"t": "u"}}, "['t']"),
-    (plain(u=values(3, 4)), {"fields": {"u": "u"}, "axes": {"u": "nxy"}}, "axes='nxy'"),
-    (plain(u=values(3, 4)), {"fields": {"u": "u"}, "kind": "nodel"}, "kind='nodel'"),
-    (plain(u=values(3, 4), a=values(3, 5)), {"fields": {"u": "u", "a": "a"}}, "space (4,)"),
-    (plain(u=values(3, 4), a=values(2, 4)), {"fields": {"u": "u", "a": "a"}}, "different sample counts"),
-    (plain(u=values(3, 4), v=values(3, 5)), {"fields": {"u": ["u", "v"]}}, "one shape"),
-    (plain(u=values(3, 4), m=values(2)), {"fields": {"u": "u", "mu": "m"}}, "different sample counts"),
-    (plain(u=values(3, 4), m=np.float64(2)), {"fields": {"u": "u", "mu": "m"}}, "different sample counts"),
-    (plain(u=values(3, 4), m=values(3), q=values(2)), {"fields": {"u": "u", "mu": ["m", "q"]}}, "[3, 2] values"),
-    (plain(u=values(3, 4), m=[b"a", b"b", b"c"]), {"fields": {"u": "u", "mu": "m"}}, "numbers"),
-    (plain(u=values(3, 4), x=np.arange(5.0)), {"fields": {"u": "u"}, "coordinates": {"x": "x"}}, "5 coordinates"),
-    (plain(u=values(3, 4), x=-np.arange(4.0)), {"fields": {"u": "u"}, "coordinates": {"x": "x"}}, "increasing"),
-    (plain(u=values(3, 4, 5), t=np.array([0.0, 2.0, 1.0, 3.0])), {"fields": {"u": "u", "t": "t"}}, "increasing times"),
-    (plain(u=values(3, 4, 5), t=np.arange(3.0)), {"fields": {"u": "u", "t": "t"}}, "3 times for 4 states"),
-    (plain(u=values(3, 1, 5), t=np.arange(1.0)), {"fields": {"u": "u", "t": "t"}}, "a single time"),
-    (plain(u=values(3)), {"fields": {"u": "u"}}, "cannot be guessed"),
-    (plain(m=values(3, 2)), {"fields": {"mu": "m"}}, "parameters alone"),
-    (plain(u=values(3, 4)), {"fields": {"u": "u"}, "lo": [0.0, 0.0]}, "2 lo"),
-    (plain(tensor=values(3, 4, 5), **{"x_coordinate": np.arange(5.0)}), {}, "no key 't-coordinate'"),
-])
+@pytest.mark.parametrize(
+    ("make", "roles", "words"),
+    [
+        (lambda p: p / "no.h5", {}, "no such file"),
+        (lambda p: p, {}, "no such file"),
+        (write_text, {}, "cannot read"),
+        (plain(u=values(3, 4)), {}, "no roles for the keys u"),
+        (plain(u=values(3, 4)), {"fields": {"u": "w"}}, "no key 'w', expected one of u"),
+        (plain(u=values(3, 4)), {"fields": {"u": "u", "b": "u"}}, "['b']"),
+        (plain(u=values(3, 4)), {"fields": {"u": "u"}, "axes": {"b": "nx"}}, "['b']"),
+        (plain(u=values(3, 4)), {"fields": {"u": "u"}, "coordinates": {"t": "u"}}, "['t']"),
+        (plain(u=values(3, 4)), {"fields": {"u": "u"}, "axes": {"u": "nxy"}}, "axes='nxy'"),
+        (plain(u=values(3, 4)), {"fields": {"u": "u"}, "kind": "nodel"}, "kind='nodel'"),
+        (plain(u=values(3, 4), a=values(3, 5)), {"fields": {"u": "u", "a": "a"}}, "space (4,)"),
+        (plain(u=values(3, 4), a=values(2, 4)), {"fields": {"u": "u", "a": "a"}}, "different sample counts"),
+        (plain(u=values(3, 4), v=values(3, 5)), {"fields": {"u": ["u", "v"]}}, "one shape"),
+        (plain(u=values(3, 4), m=values(2)), {"fields": {"u": "u", "mu": "m"}}, "different sample counts"),
+        (plain(u=values(3, 4), m=np.float64(2)), {"fields": {"u": "u", "mu": "m"}}, "different sample counts"),
+        (plain(u=values(3, 4), m=values(3), q=values(2)), {"fields": {"u": "u", "mu": ["m", "q"]}}, "[3, 2] values"),
+        (plain(u=values(3, 4), m=[b"a", b"b", b"c"]), {"fields": {"u": "u", "mu": "m"}}, "numbers"),
+        (plain(u=values(3, 4), x=np.arange(5.0)), {"fields": {"u": "u"}, "coordinates": {"x": "x"}}, "5 coordinates"),
+        (plain(u=values(3, 4), x=-np.arange(4.0)), {"fields": {"u": "u"}, "coordinates": {"x": "x"}}, "increasing"),
+        (
+            plain(u=values(3, 4, 5), t=np.array([0.0, 2.0, 1.0, 3.0])),
+            {"fields": {"u": "u", "t": "t"}},
+            "increasing times",
+        ),
+        (plain(u=values(3, 4, 5), t=np.arange(3.0)), {"fields": {"u": "u", "t": "t"}}, "3 times for 4 states"),
+        (plain(u=values(3, 1, 5), t=np.arange(1.0)), {"fields": {"u": "u", "t": "t"}}, "a single time"),
+        (plain(u=values(3)), {"fields": {"u": "u"}}, "cannot be guessed"),
+        (plain(m=values(3, 2)), {"fields": {"mu": "m"}}, "parameters alone"),
+        (plain(u=values(3, 4)), {"fields": {"u": "u"}, "lo": [0.0, 0.0]}, "2 lo"),
+        (plain(tensor=values(3, 4, 5), **{"x_coordinate": np.arange(5.0)}), {}, "no key 't-coordinate'"),
+    ],
+)
 def test_errors_name_what_arrived(tmp_path, make, roles, words):
     with pytest.raises(NWidthError) as error:
         open_dataset(make(tmp_path), Roles(**roles))
@@ -358,16 +391,16 @@ def test_real_mat_files(realdata):
     x = data.grid.coordinates()[0]
     assert tuple(data.u.shape) == (1, 99, 1, 256) and (float(x[0]), float(x[-1])) == pytest.approx((-1, 1))
     assert torch.allclose(data.u0[0, 0], -torch.sin(torch.pi * x), atol=1e-6)
-    nls = open_dataset(realdata / "pinns" / "NLS.mat",
-                       Roles({"u": "uu", "t": "tt"}, {"u": "xt"}, {"x": "x"}, kind="periodic"))
+    nls = open_dataset(
+        realdata / "pinns" / "NLS.mat", Roles({"u": "uu", "t": "tt"}, {"u": "xt"}, {"x": "x"}, kind="periodic")
+    )
     assert nls.u.dtype == torch.complex128 and nls.grid.axes[0].length == pytest.approx(10)
     assert torch.allclose(nls.u0[0, 0].real, 2 / torch.cosh(nls.grid.coordinates()[0]), atol=1e-6)
 
 
 def test_real_numpy_files(realdata):
     path = realdata / "graetz" / "graetz_50.npz"
-    roles = Roles({"u": "snapshots", "mu": "params"}, {"u": "nm"},
-                  {"points": "coords_reference", "cells": "triangles"})
+    roles = Roles({"u": "snapshots", "mu": "params"}, {"u": "nm"}, {"points": "coords_reference", "cells": "triangles"})
     data = open_dataset(path, roles)
     assert tuple(data.u.shape) == (50, 1, 5160) and tuple(data.mu.shape) == (50, 2) and data.grid.ndim == 2
     with np.load(path) as f:  # the square and a rectangle beside it

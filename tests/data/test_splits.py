@@ -26,14 +26,20 @@ SPLITS = [RandomSplit, OrderedSplit, ParameterSplit, TimeSplit]
 
 
 @pytest.mark.parametrize("kind", SPLITS)
-@pytest.mark.parametrize(("sizes", "counts"), [
-    ({}, (32, 4, 4)), ({"test": 5, "val": 0.2}, (27, 8, 5)), ({"test": 10, "val": 3, "train": 7}, (7, 3, 10)),
-    ({"train": 0.5}, (20, 4, 4)), ({"val": 0}, (36, 0, 4)), ({"test": 0, "val": 0}, (40, 0, 0)),
-])
+@pytest.mark.parametrize(
+    ("sizes", "counts"),
+    [
+        ({}, (32, 4, 4)),
+        ({"test": 5, "val": 0.2}, (27, 8, 5)),
+        ({"test": 10, "val": 3, "train": 7}, (7, 3, 10)),
+        ({"train": 0.5}, (20, 4, 4)),
+        ({"val": 0}, (36, 0, 4)),
+        ({"test": 0, "val": 0}, (40, 0, 0)),
+    ],
+)
 def test_parts_are_disjoint_and_of_the_size_asked(kind, sizes, counts):
     parts = kind(**sizes).indices(data())
-    assert {k: len(v) for k, v in parts.items()} == {
-        k: c for k, c in zip(("train", "val", "test"), counts) if c}
+    assert {k: len(v) for k, v in parts.items()} == {k: c for k, c in zip(("train", "val", "test"), counts) if c}
     joined = torch.cat(list(parts.values()))
     assert len(joined.unique()) == len(joined) and int(joined.min()) >= 0 and int(joined.max()) < 40
     assert all(torch.equal(v, v.sort().values) for v in parts.values())
@@ -84,12 +90,20 @@ def test_stored_indices_are_used_as_they_are():
     assert indices == stored and torch.equal(parts["train"].mu, d.mu[[5, 6]]) and set(parts) == {"train", "test"}
 
 
-@pytest.mark.parametrize(("split", "words"), [
-    (RandomSplit(test=39), "test=39 of 40"), (RandomSplit(test=20, val=20), "train=0"),
-    (RandomSplit(train=39), "train=39"), (RandomSplit(test=0.001), "test=0 of 40"), (RandomSplit(test=-1), "got -1"),
-    (RandomSplit(train=1), "train=1"), (ParameterSplit(parameter=2), "parameter 2 of data with 2"),
-    (ParameterSplit(parameter=-1), "parameter -1"), (TimeSplit(until=0.05), "before the first time 0.1"),
-])
+@pytest.mark.parametrize(
+    ("split", "words"),
+    [
+        (RandomSplit(test=39), "test=39 of 40"),
+        (RandomSplit(test=20, val=20), "train=0"),
+        (RandomSplit(train=39), "train=39"),
+        (RandomSplit(test=0.001), "test=0 of 40"),
+        (RandomSplit(test=-1), "got -1"),
+        (RandomSplit(train=1), "train=1"),
+        (ParameterSplit(parameter=2), "parameter 2 of data with 2"),
+        (ParameterSplit(parameter=-1), "parameter -1"),
+        (TimeSplit(until=0.05), "before the first time 0.1"),
+    ],
+)
 def test_errors_name_what_arrived(split, words):
     with pytest.raises(NWidthError) as error:
         apply_split(data(times=3), split)

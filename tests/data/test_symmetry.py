@@ -21,20 +21,26 @@ def fields(grid, channels: int = 1, n: int = 3) -> Dataset:
     return Dataset(grid, u=u, a=a, mu=torch.rand(n, 1))
 
 
-@pytest.mark.parametrize(("grid", "expected"), [
-    (Grid.make((8,)), ["reflect x", "reflect x and change sign", "shift x by half"]),
-    (Grid.make((7,)), ["reflect x", "reflect x and change sign"]),
-    (Grid.make((8,), "nodal"), ["reflect x"]),
-    (Grid.make((8,), "chebyshev"), ["reflect x"]),
-    (Grid([Axis("listed", 3, points=(0.0, 0.5, 1.0))]), ["reflect x"]),
-    (Grid([Axis("listed", 3, points=(0.0, 0.4, 1.0))]), []),
-    (Grid.make((6, 6), "cell"), ["exchange x and y", "reflect x", "reflect y"]),
-    (Grid.make((6, 5), "cell"), ["reflect x", "reflect y"]),
-    (Grid([Axis("cell", 6, 0, 1, "x"), Axis("cell", 6, 0, 2, "y")]), ["reflect x", "reflect y"]),
-    (Grid.make((4, 4, 4), "cell"), ["exchange x and y", "exchange x and z", "exchange y and z",
-                                    "reflect x", "reflect y", "reflect z"]),
-    (Mesh(torch.rand(6, 2)), []),
-], ids=lambda g: g.describe() if hasattr(g, "describe") else "")
+@pytest.mark.parametrize(
+    ("grid", "expected"),
+    [
+        (Grid.make((8,)), ["reflect x", "reflect x and change sign", "shift x by half"]),
+        (Grid.make((7,)), ["reflect x", "reflect x and change sign"]),
+        (Grid.make((8,), "nodal"), ["reflect x"]),
+        (Grid.make((8,), "chebyshev"), ["reflect x"]),
+        (Grid([Axis("listed", 3, points=(0.0, 0.5, 1.0))]), ["reflect x"]),
+        (Grid([Axis("listed", 3, points=(0.0, 0.4, 1.0))]), []),
+        (Grid.make((6, 6), "cell"), ["exchange x and y", "reflect x", "reflect y"]),
+        (Grid.make((6, 5), "cell"), ["reflect x", "reflect y"]),
+        (Grid([Axis("cell", 6, 0, 1, "x"), Axis("cell", 6, 0, 2, "y")]), ["reflect x", "reflect y"]),
+        (
+            Grid.make((4, 4, 4), "cell"),
+            ["exchange x and y", "exchange x and z", "exchange y and z", "reflect x", "reflect y", "reflect z"],
+        ),
+        (Mesh(torch.rand(6, 2)), []),
+    ],
+    ids=lambda g: g.describe() if hasattr(g, "describe") else "",
+)
 def test_which_candidates(grid, expected):
     assert names(fields(grid)) == expected
 
@@ -43,8 +49,16 @@ def test_vector_fields_have_none():
     assert names(fields(Grid.make((8,)), channels=2)) == []
 
 
-@pytest.mark.parametrize("grid", [Grid.make((8,)), Grid.make((6, 6)), Grid.make((5, 5), "nodal"), Grid.make((4, 4, 4)),
-                                  Grid.make((7,), "chebyshev", -1.0, 2.0)])
+@pytest.mark.parametrize(
+    "grid",
+    [
+        Grid.make((8,)),
+        Grid.make((6, 6)),
+        Grid.make((5, 5), "nodal"),
+        Grid.make((4, 4, 4)),
+        Grid.make((7,), "chebyshev", -1.0, 2.0),
+    ],
+)
 def test_each_map_moves_functions_as_it_moves_points_and_is_its_own_inverse(grid):
     lo = torch.tensor([a.lo for a in grid.axes], dtype=F64).reshape(-1, *(1,) * grid.ndim)
     size = torch.tensor([a.length for a in grid.axes], dtype=F64).reshape(-1, *(1,) * grid.ndim)

@@ -12,7 +12,8 @@ from nwidth.gp import KernelRidge
 
 F64 = torch.float64
 PHI = {
-    "rbf": lambda r: np.exp(-(r**2) / 2), "matern12": lambda r: np.exp(-r),
+    "rbf": lambda r: np.exp(-(r**2) / 2),
+    "matern12": lambda r: np.exp(-r),
     "matern32": lambda r: (1 + math.sqrt(3) * r) * np.exp(-math.sqrt(3) * r),
     "matern52": lambda r: (1 + math.sqrt(5) * r + 5 * r**2 / 3) * np.exp(-math.sqrt(5) * r),
     "rational_quadratic": lambda r: 1 / (1 + r**2 / 2),
@@ -45,8 +46,12 @@ def test_predictions_are_the_dense_formula(kernel, length, ridge, whitening):
     expected = bias + k @ np.linalg.solve(K + 40 * ridge * np.eye(40), y.numpy() - bias)
     found, std = model.predict(z)
     assert np.allclose(found, expected, atol=1e-6) and std is None
-    assert model.parameters == 80 and model.selected == {"kernel": kernel, "length": length, "ridge": ridge,
-                                                         "whitening": whitening}
+    assert model.parameters == 80 and model.selected == {
+        "kernel": kernel,
+        "length": length,
+        "ridge": ridge,
+        "whitening": whitening,
+    }
 
 
 @pytest.mark.parametrize("kernel", ["matern12", "matern52"])

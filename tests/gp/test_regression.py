@@ -14,7 +14,8 @@ from torch.nn.functional import softplus
 
 F64 = torch.float64
 PHI = {
-    "rbf": lambda r: np.exp(-(r**2) / 2), "matern12": lambda r: np.exp(-r),
+    "rbf": lambda r: np.exp(-(r**2) / 2),
+    "matern12": lambda r: np.exp(-r),
     "matern32": lambda r: (1 + math.sqrt(3) * r) * np.exp(-math.sqrt(3) * r),
     "matern52": lambda r: (1 + math.sqrt(5) * r + 5 * r**2 / 3) * np.exp(-math.sqrt(5) * r),
 }
@@ -33,7 +34,8 @@ def hyper(gp: GPRegressor, j: int) -> dict[str, np.ndarray | float]:
     low, high = 1e-3, 1e4
     length = low + (high - low) * torch.sigmoid(h["covar_module.base_kernel.raw_lengthscale"])
     return {
-        "mean": float(h["mean_module.raw_constant"]), "length": length.reshape(-1).numpy(),
+        "mean": float(h["mean_module.raw_constant"]),
+        "length": length.reshape(-1).numpy(),
         "variance": float(softplus(h["covar_module.raw_outputscale"])),
         "noise": float(gp.min_noise + softplus(h["likelihood.noise_covar.raw_noise"])),
     }

@@ -11,8 +11,9 @@ from nwidth.solvers.reduced import POD
 F64 = torch.float64
 
 
-def snapshots(n: int = 20, shape: tuple[int, ...] = (2, 15), dtype: torch.dtype = F64,
-              rate: float = 0.3) -> torch.Tensor:
+def snapshots(
+    n: int = 20, shape: tuple[int, ...] = (2, 15), dtype: torch.dtype = F64, rate: float = 0.3
+) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     size = int(np.prod(shape))
     k = min(n, size)
@@ -22,8 +23,11 @@ def snapshots(n: int = 20, shape: tuple[int, ...] = (2, 15), dtype: torch.dtype 
     return (left * s.to(dtype) @ right.mH + 0.3).reshape(n, *shape)
 
 
-WEIGHTS = {"none": None, "grid": Grid.make((15,), "chebyshev").norm_weights(),
-           "full": torch.rand(2, 15, dtype=F64) + 0.1}
+WEIGHTS = {
+    "none": None,
+    "grid": Grid.make((15,), "chebyshev").norm_weights(),
+    "full": torch.rand(2, 15, dtype=F64) + 0.1,
+}
 
 
 @pytest.mark.parametrize("center", [True, False])
@@ -65,8 +69,17 @@ def test_unseen_fields_are_projected():
     assert torch.allclose(pod.decode(pod.encode(x[10:])).reshape(10, -1), expected)
 
 
-@pytest.mark.parametrize(("rule", "rank"), [({"rank": 7}, 7), ({"rtol": 1e-2}, None), ({"energy": 0.99}, None),
-                                            ({"cap": 3}, 3), ({"rtol": 1e-9, "cap": 6}, 6), ({"cap": 99}, 20)])
+@pytest.mark.parametrize(
+    ("rule", "rank"),
+    [
+        ({"rank": 7}, 7),
+        ({"rtol": 1e-2}, None),
+        ({"energy": 0.99}, None),
+        ({"cap": 3}, 3),
+        ({"rtol": 1e-9, "cap": 6}, 6),
+        ({"cap": 99}, 20),
+    ],
+)
 def test_rank_rules(rule, rank):
     x = snapshots()
     pod = POD(center=False).fit(x, **rule)

@@ -50,8 +50,16 @@ def test_fourth_order_in_time_and_spectral_in_space():
 
     def error(points, steps):
         space = SpectralSpace(problem.grid(32), (points,))
-        c = next(integrate(problem.linear(space, inputs), lambda c: problem.nonlinear(c, space, inputs),
-                           space.coefficients(inputs.u0), 0.0, [0.5], 0.5 / steps))
+        c = next(
+            integrate(
+                problem.linear(space, inputs),
+                lambda c: problem.nonlinear(c, space, inputs),
+                space.coefficients(inputs.u0),
+                0.0,
+                [0.5],
+                0.5 / steps,
+            )
+        )
         return relative(space.at(c, (32,))[0, 0], exact)
 
     errors = [error(256, n) for n in (32, 64, 128)]
@@ -119,18 +127,21 @@ def test_zero_constant_and_closed_grids():
     assert torch.equal(u[..., 0], u[..., -1])
 
 
-@pytest.mark.parametrize("bad, match", [
-    (lambda: Burgers(nu=-1.0), "positive"),
-    (lambda: Burgers(nu=[0.1, 0.01]), "least, most"),
-    (lambda: Burgers(times=0), "times >= 1"),
-    (lambda: Burgers().grid(2), "4 points or more"),
-    (lambda: Burgers().solve(Dataset(Grid.make((8,), "cell"), u0=torch.ones(1, 1, 8))), "periodic axes"),
-    (lambda: Burgers().solve(Dataset(Grid.make((8,)), a=torch.ones(1, 1, 8))), "inputs u0"),
-    (lambda: Burgers(nu=[0.1, 1.0]).solve(start(Burgers(), 8)), "mu"),
-    (lambda: Burgers(nu=1e9).solve(Dataset(Grid.make((8,)), u0=1e8 * start(Burgers(), 8).u0)), "million"),
-    (lambda: Burgers(nu=1e-7).solve(start(Burgers(), 8)), "raise the viscosity"),
-    (lambda: Burgers().solve(Dataset(Grid.make((8,)), u0=torch.full((1, 1, 8), torch.nan))), "finite inputs"),
-])
+@pytest.mark.parametrize(
+    "bad, match",
+    [
+        (lambda: Burgers(nu=-1.0), "positive"),
+        (lambda: Burgers(nu=[0.1, 0.01]), "least, most"),
+        (lambda: Burgers(times=0), "times >= 1"),
+        (lambda: Burgers().grid(2), "4 points or more"),
+        (lambda: Burgers().solve(Dataset(Grid.make((8,), "cell"), u0=torch.ones(1, 1, 8))), "periodic axes"),
+        (lambda: Burgers().solve(Dataset(Grid.make((8,)), a=torch.ones(1, 1, 8))), "inputs u0"),
+        (lambda: Burgers(nu=[0.1, 1.0]).solve(start(Burgers(), 8)), "mu"),
+        (lambda: Burgers(nu=1e9).solve(Dataset(Grid.make((8,)), u0=1e8 * start(Burgers(), 8).u0)), "million"),
+        (lambda: Burgers(nu=1e-7).solve(start(Burgers(), 8)), "raise the viscosity"),
+        (lambda: Burgers().solve(Dataset(Grid.make((8,)), u0=torch.full((1, 1, 8), torch.nan))), "finite inputs"),
+    ],
+)
 def test_bad_input(bad, match):
     with pytest.raises(NWidthError, match=match):
         bad()
@@ -147,6 +158,7 @@ def real():
         if not (REAL / name).is_file():
             pytest.skip(f"{REAL / name} is not there")
         return REAL / name
+
     return path
 
 

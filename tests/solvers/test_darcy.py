@@ -93,8 +93,9 @@ def test_constant_coefficients_take_one_iteration_and_smooth_ones_as_many_on_eve
     grid = problem.grid(16)
     flat = Dataset(grid, a=3 * torch.ones(1, 1, 16, 16, dtype=torch.float64))
     theta = problem.theta(flat)
-    count = conjugate_gradients(lambda u: problem.apply(theta, u, grid), problem.source(flat),
-                                problem.precondition(flat), 1e-10, 9)[2]
+    count = conjugate_gradients(
+        lambda u: problem.apply(theta, u, grid), problem.source(flat), problem.precondition(flat), 1e-10, 9
+    )[2]
     assert int(count) == 1
 
 
@@ -133,13 +134,16 @@ def test_dtypes(dtype, bound):
     assert build(data.problem) == problem
 
 
-@pytest.mark.parametrize("bad, match", [
-    (lambda: Darcy(ndim=0), "ndim from 1 to 4"),
-    (lambda: Darcy().solve(Dataset(Grid.make((4, 4), "nodal"), a=torch.ones(1, 1, 4, 4))), "cell centres"),
-    (lambda: Darcy().solve(Dataset(Grid.make((4, 4), "cell"), a=torch.zeros(1, 1, 4, 4))), "a > 0"),
-    (lambda: Darcy().solve(Dataset(Grid.make((4, 4), "cell"), u0=torch.ones(1, 1, 4, 4))), "inputs a"),
-    (lambda: Darcy(iterations=2).simulate([0], 0, Darcy().grid(16)), "after 2 iterations"),
-])
+@pytest.mark.parametrize(
+    "bad, match",
+    [
+        (lambda: Darcy(ndim=0), "ndim from 1 to 4"),
+        (lambda: Darcy().solve(Dataset(Grid.make((4, 4), "nodal"), a=torch.ones(1, 1, 4, 4))), "cell centres"),
+        (lambda: Darcy().solve(Dataset(Grid.make((4, 4), "cell"), a=torch.zeros(1, 1, 4, 4))), "a > 0"),
+        (lambda: Darcy().solve(Dataset(Grid.make((4, 4), "cell"), u0=torch.ones(1, 1, 4, 4))), "inputs a"),
+        (lambda: Darcy(iterations=2).simulate([0], 0, Darcy().grid(16)), "after 2 iterations"),
+    ],
+)
 def test_bad_input(bad, match):
     with pytest.raises(NWidthError, match=match):
         bad()

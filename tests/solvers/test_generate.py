@@ -76,8 +76,12 @@ def test_a_killed_run_continues_and_gives_the_same_values(tmp_path):
     script = textwrap.dedent(KILLED)
     left = {}
     for point in ("in a block", "while assembling", "before cleaning up"):
-        done = subprocess.run([sys.executable, "-c", script, point, str(out)], capture_output=True, text=True,
-                              env={**os.environ, "OMP_NUM_THREADS": "1"})
+        done = subprocess.run(
+            [sys.executable, "-c", script, point, str(out)],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
         assert done.returncode == -signal.SIGKILL, done.stderr
         left[point] = sorted(p.name for p in (tmp_path / "x.h5.parts").glob("block-*.safetensors"))
         assert out.exists() == (point == "before cleaning up")
@@ -116,10 +120,17 @@ def test_parts_of_another_data_set_are_refused(tmp_path, monkeypatch):
     assert len(open_dataset(make(out, n=12, overwrite=True))) == 12
 
 
-@pytest.mark.parametrize("changed, match", [
-    ({"n": 0}, "n=0"), ({"seed": -1}, "seed=-1"), ({"resolution": 1}, "resolution"),
-    ({"block": 0}, "block=0"), ({"dtype": "int8"}, "float32 or"), ({"splits": {"train": 12}}, "within n"),
-])
+@pytest.mark.parametrize(
+    "changed, match",
+    [
+        ({"n": 0}, "n=0"),
+        ({"seed": -1}, "seed=-1"),
+        ({"resolution": 1}, "resolution"),
+        ({"block": 0}, "block=0"),
+        ({"dtype": "int8"}, "float32 or"),
+        ({"splits": {"train": 12}}, "within n"),
+    ],
+)
 def test_bad_input(tmp_path, changed, match):
     with pytest.raises(NWidthError, match=match):
         make(tmp_path / "x.h5", **changed)

@@ -15,9 +15,14 @@ def test_the_packaged_configs_are_the_defaults(name, default):
     assert OmegaConf.to_container(config) == problem.config()
 
 
-@pytest.mark.parametrize("problem", [
-    Burgers(nu=[0.1, 0.2], initial=GaussianField(modes=8)), Darcy(ndim=3, forcing=2.0, log_a=GaussianField(tau=1.0)),
-], ids=["burgers", "darcy"])
+@pytest.mark.parametrize(
+    "problem",
+    [
+        Burgers(nu=[0.1, 0.2], initial=GaussianField(modes=8)),
+        Darcy(ndim=3, forcing=2.0, log_a=GaussianField(tau=1.0)),
+    ],
+    ids=["burgers", "darcy"],
+)
 def test_a_config_makes_the_problem_again(problem):
     assert build(problem.config()) == problem
 

@@ -53,8 +53,14 @@ def test_full_rank_equals_full_order_for_a_time_dependent_problem(quadratic):
     c = model.solve(Dataset(grid, u0=u0[None, None], t=t), modes)
     space = SpectralSpace(grid, (3 * (n // 2) + 1,))
     inputs = Dataset(grid, u0=u0[None, None])
-    states = integrate(problem.linear(space, inputs), lambda v: problem.nonlinear(v, space, inputs),
-                       space.coefficients(inputs.u0), 0.0, t.tolist(), 1e-3)
+    states = integrate(
+        problem.linear(space, inputs),
+        lambda v: problem.nonlinear(v, space, inputs),
+        space.coefficients(inputs.u0),
+        0.0,
+        t.tolist(),
+        1e-3,
+    )
     for i, state in enumerate(states):
         assert torch.allclose(c[:, i] @ modes[:, 0], space.at(state, (n,))[:, 0], atol=1e-6)
 
@@ -103,15 +109,19 @@ def test_from_a_generated_file(problem, resolution, tmp_path):
     assert float(relative_l2(prediction, data[35:].load().u, data.grid).mean()) < 0.1
 
 
-@pytest.mark.parametrize("problem, train, other", [
-    (Darcy(), 16, 32), (Darcy(), 16, 8), (Burgers(nu=0.1, times=2), 64, 160),
-    (Burgers(nu=0.1, times=2), 64, 48),
-])
+@pytest.mark.parametrize(
+    "problem, train, other",
+    [
+        (Darcy(), 16, 32),
+        (Darcy(), 16, 8),
+        (Burgers(nu=0.1, times=2), 64, 160),
+        (Burgers(nu=0.1, times=2), 64, 48),
+    ],
+)
 def test_other_resolutions(problem, train, other):
     surrogate = ReducedBasis(rank=12)
     surrogate.fit(problem.simulate(range(40), 0, problem.grid(train)), None)
-    at_home, abroad = (error(surrogate, problem.simulate(range(40, 50), 0, problem.grid(n)))
-                       for n in (train, other))
+    at_home, abroad = (error(surrogate, problem.simulate(range(40, 50), 0, problem.grid(n))) for n in (train, other))
     assert abroad < 1.5 * at_home + 0.01
 
 

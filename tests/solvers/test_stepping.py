@@ -49,8 +49,7 @@ def _solve(steps, dense):
     u0 = torch.tensor([[1.0, 0.5, -0.3], [0.2, 1.0, 0.7]], dtype=torch.float64)
     if dense:
         turned = q @ (linear[:, None] * q.T)
-        states = integrate(turned, lambda u: nonlinear(u @ q) @ q.T, u0 @ q.T, 0.0, [2.0], 2.0 / steps,
-                           dense=True)
+        states = integrate(turned, lambda u: nonlinear(u @ q) @ q.T, u0 @ q.T, 0.0, [2.0], 2.0 / steps, dense=True)
         return next(states) @ q
     return next(integrate(linear[None], nonlinear, u0, 0.0, [2.0], 2.0 / steps))
 

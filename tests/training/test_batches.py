@@ -4,7 +4,7 @@ from nwidth.training.batches import StepBatches
 
 def test_each_epoch_visits_every_item_once_in_another_order():
     batches = list(StepBatches(10, 4, 6, seed=0))
-    first, second = sum(batches[:3], []), sum(batches[3:], [])
+    first, second = ([i for b in part for i in b] for part in (batches[:3], batches[3:]))
     assert sorted(first) == sorted(second) == list(range(10)) and first != second
 
 

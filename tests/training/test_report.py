@@ -7,8 +7,17 @@ from nwidth.errors import NWidthError
 from nwidth.training.page import cells, write_page
 from nwidth.training.report import findings, load_report, make_report, pareto, save_report, summarize
 
-WIDTH = NWidth([1.0, 0.1, 0.01], [1.0, 0.1, 0.01, 1e-16], [1.0, 0.2, 0.02, 0.0], [1.0, 0.12, 0.012, 1e-3], 40, "samples")
-DATA = {"source": "x.h5", "format": "f", "grid": "g", "samples": {"train": 3, "test": 2}, "inputs": ["a"], "split_hash": "h"}
+WIDTH = NWidth(
+    [1.0, 0.1, 0.01], [1.0, 0.1, 0.01, 1e-16], [1.0, 0.2, 0.02, 0.0], [1.0, 0.12, 0.012, 1e-3], 40, "samples"
+)
+DATA = {
+    "source": "x.h5",
+    "format": "f",
+    "grid": "g",
+    "samples": {"train": 3, "test": 2},
+    "inputs": ["a"],
+    "split_hash": "h",
+}
 MACHINE = {"processor": "p", "threads": 1, "cuda": None, "python": "3", "versions": {"nwidth": "0"}}
 
 
@@ -38,7 +47,9 @@ def test_other_configs_and_splits_are_other_rows():
 
 
 def test_pareto_front_by_brute_force():
-    entries = summarize([row(str(i), e, cpu=c) for i, (e, c) in enumerate([(1, 1), (2, 2), (0.5, 3), (0.5, 4), (3, 0.1)])])
+    entries = summarize(
+        [row(str(i), e, cpu=c) for i, (e, c) in enumerate([(1, 1), (2, 2), (0.5, 3), (0.5, 4), (3, 0.1)])]
+    )
     assert {e["surrogate"] for e in pareto(entries)} == {"0", "2", "4"}
     assert {e["surrogate"] for e in entries if e["pareto"]} == {"0", "2", "4"}
 
@@ -53,7 +64,10 @@ def test_pareto_front_by_brute_force():
         ([row("fno", 0.05)], "A linear reduction would do: 2 modes"),
         ([row("mean", 1.0), row("fno", 0.99)], "hardly better than predicting the mean"),
         ([row("gp", 0.1, coverage95={"mean": 0.5, "median": 0.5, "max": 1.0})], "too narrow"),
-        ([row("a", 0.1, 0), row("a", 0.2, 1), row("b", 0.16, 0), row("b", 0.17, 1)], "Within the spread over seeds b is as"),
+        (
+            [row("a", 0.1, 0), row("a", 0.2, 1), row("b", 0.16, 0), row("b", 0.17, 1)],
+            "Within the spread over seeds b is as",
+        ),
     ],
 )
 def test_findings_say_what_the_figures_say(rows, expected):

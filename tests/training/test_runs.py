@@ -46,7 +46,7 @@ def test_round_trip(tmp_path):
     [
         "surrogate: {_target_: os.system, command: 'touch HACKED'}",
         "surrogate: {_target_: nwidth.data.files.write_text, path: HACKED, text: x}",
-        "surrogate: {_target_: nwidth.solvers.reduced.PODRegression, regressor: {_target_: subprocess.Popen, args: ls}}",
+        "surrogate: {_target_: nwidth.solvers.reduced.PODRegression, regressor: {_target_: subprocess.Popen}}",
         "surrogate: !!python/object/apply:os.system ['touch HACKED']",
         "surrogate: {_target_: builtins.exec}",
         "surrogate: {_target_: torch.load, f: x}",
@@ -135,7 +135,8 @@ def test_two_processes_train_as_one(tmp_path):
         command = [
             sys.executable, "-m", "nwidth.cli", "train", "surrogate=fno", f"data.path={path}", "training.epochs=2",
             "training.batch_size=8", "threads=1", "training.tensorboard=false", "surrogate.network.width=8",
-            "split.test=8", "split.val=8", "training.device=cpu", f"training.devices={devices}", f"hydra.run.dir={folder}",
+            "split.test=8", "split.val=8", "training.device=cpu", f"training.devices={devices}",
+            f"hydra.run.dir={folder}",
         ]  # fmt: skip
         done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
