@@ -48,8 +48,7 @@ def main() -> None:
         if "--help" in rest or "-h" in rest:
             from .commands.help import text
 
-            folders = [b for a, b in zip(rest, rest[1:]) if a in ("--config-dir", "-cd")]
-            print(text(command, folders), end="")
+            print(text(command, _config_folders(rest)), end="")
             sys.exit(0)
         if command == "info" and rest and "=" not in rest[0] and not rest[0].startswith("-"):
             rest = [f"data.path={_quoted(rest[0])}", *rest[1:]]
@@ -87,9 +86,16 @@ def _quoted(path: str) -> str:
     return "'" + path.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
+def _config_folders(arguments: list[str]) -> list[str]:
+    """What --config-dir names, as two words or one."""
+    pairs = [b for a, b in zip(arguments, arguments[1:]) if a in ("--config-dir", "-cd")]
+    return pairs + [a.split("=", 1)[1] for a in arguments if a.startswith("--config-dir=")]
+
+
 def _run_hydra() -> None:
     import hydra
 
+    from .commands.search import put_first
     from .commands.sweep import SweepSummary
 
     failure: list[BaseException] = []
@@ -101,6 +107,8 @@ def _run_hydra() -> None:
             failure.append(error)  # raised below, past Hydra's own report of it
             return None
 
+    for folder in _config_folders(sys.argv[1:]):
+        put_first(folder)
     hydra.main(version_base="1.3", config_path="pkg://nwidth.conf", config_name=None)(job)()
     if failure:
         raise failure[0]

@@ -269,6 +269,14 @@ def test_a_users_own_config_folder_adds_and_overrides(place):
     assert row["surrogate"] == "tiny" and row["parameters"] < 2000
 
 
+def test_a_users_config_wins_over_a_packaged_one_of_the_same_name(place):
+    own = place / "over" / "surrogate"
+    own.mkdir(parents=True)
+    (own / "fno.yaml").write_text("_target_: nwidth.solvers.reduced.Mean\n")
+    shown = nwidth("train", "--config-dir", "over", "surrogate=fno", "data.path=b.h5", "--cfg", "job", cwd=place)
+    assert "nwidth.solvers.reduced.Mean" in shown.stdout and "operators.FNO" not in shown.stdout
+
+
 def test_unwritable_disk_is_said(place):
     done = nwidth("train", "surrogate=mean", "data.path=b.h5", "hydra.run.dir=/proc/none", cwd=place, check=False)
     assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
