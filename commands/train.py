@@ -30,4 +30,6 @@ def run(config: dict[str, Any], folder: Path) -> float:
     for note in report["summary"][0]["notes"]:
         out.print(f"note: {note}")
     out.print(f"run: {folder}")
-    return rows[0]["rel_l2"]["mean"]
+    own = next((r["rel_l2"]["mean"] for r in rows if r["split"] == "val"), None)
+    chosen = rows[-1]["selected"].get("val_rel_l2")
+    return own if own is not None else rows[-1]["rel_l2"]["mean"] if chosen is None else chosen

@@ -30,7 +30,9 @@ def fit_row(config: Mapping[str, Any], session: Session, folder: Path) -> list[d
         log = {"history": done.history, "notes": done.notes, "selected": done.selected}
     rows = []
     for split in ("val", "test"):
-        if split in session.parts:
+        # an error on samples that the final fit has learned from would say nothing
+        learned = split == "val" and log["selected"].get("learned_val", False)
+        if split in session.parts and not learned:
             rows.append(
                 measured_row(
                     config,

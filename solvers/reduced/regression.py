@@ -102,6 +102,9 @@ class PODRegression(Surrogate):
         assert self.encoder is not None
         assert self.pod is not None
         log.selected = {"input_features": self.encoder.features, **self.regressor.selected}
+        if val is not None:
+            tried = [h["val_rel_l2"] for h in log.history if "val_rel_l2" in h]
+            log.selected |= {"learned_val": self.refit, "val_rel_l2": min(tried, default=None)}
         log.rank, log.parameters = self.pod.rank, self.regressor.parameters
         if self.pod.tail > 1e-12:
             log.notes.append(f"POD of rank {self.pod.rank} leaves {self.pod.tail:.2e} of the training solutions")
@@ -244,11 +247,10 @@ class Mean(Surrogate):
 
     def fit(self, train: Dataset, val: Dataset | None, *, seed: int = 0, folder: Path | None = None) -> FitLog:
         self.check(train)
-        parts = [train] if val is None else [train, val]
         total = torch.zeros((), dtype=torch.float64)
-        for block in (b for p in parts for b in blocks_of(p)):
+        for block in blocks_of(train):
             total = total + tensor(block.solution).sum(0)
-        mean = total / sum(len(p) for p in parts)
+        mean = total / len(train)
         self.mean, self.grid, self.t = mean, train.grid, train.t
         return FitLog(rank=0, parameters=mean.numel())
 
