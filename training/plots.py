@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -149,55 +149,50 @@ def error_against_width(
 
 
 def error_distribution(rows: Sequence[Mapping[str, Any]], color: Mapping[str, Any]) -> Figure:
-    figure, ax = plt.subplots(figsize=(7, 4.2))
-    labelled = set()
-    for row in rows:
+    def curve(row: Mapping[str, Any]) -> tuple[Any, Any] | None:
         if row["split"] != "test" or not row.get("errors"):
-            continue
+            return None
         values = np.sort([v for v in row["errors"] if v is not None])
-        name = row["surrogate"]
-        ax.plot(
-            np.maximum(values, 1e-16),
-            np.arange(1, len(values) + 1) / len(values),
-            color=color.get(name),
-            label=None if name in labelled else name,
-            lw=1.3,
-        )
-        labelled.add(name)
-    ax.set(xscale="log", xlabel="relative L2 error of a test sample", ylabel="share of samples")
-    ax.legend(fontsize=8)
-    ax.grid(True, which="both", alpha=0.2)
-    return figure
+        return np.maximum(values, 1e-16), np.arange(1, len(values) + 1) / len(values)
+
+    return _curves(
+        rows, color, curve, xscale="log", xlabel="relative L2 error of a test sample", ylabel="share of samples"
+    )
 
 
 def learning_curves(rows: Sequence[Mapping[str, Any]], color: Mapping[str, Any]) -> Figure:
-    figure, ax = plt.subplots(figsize=(7, 4.2))
-    labelled = set()
-    for row in rows:
-        points = [(h["epoch"], h["val_rel_l2"]) for h in row.get("history") or [] if "epoch" in h and "val_rel_l2" in h]
-        if not points:
-            continue
-        name = row["surrogate"]
-        ax.plot(*zip(*points), color=color.get(name), lw=1.2, label=None if name in labelled else name)
-        labelled.add(name)
-    ax.set(yscale="log", xlabel="epoch", ylabel="relative L2 error (validation)")
-    ax.legend(fontsize=8)
-    ax.grid(True, which="both", alpha=0.2)
-    return figure
+    def curve(row: Mapping[str, Any]) -> tuple[Any, Any] | None:
+        shown = [h for h in row.get("history") or [] if "epoch" in h and "val_rel_l2" in h]
+        return ([h["epoch"] for h in shown], [h["val_rel_l2"] for h in shown]) if shown else None
+
+    return _curves(rows, color, curve, yscale="log", xlabel="epoch", ylabel="relative L2 error (validation)")
 
 
 def error_over_time(rows: Sequence[Mapping[str, Any]], color: Mapping[str, Any]) -> Figure:
+    def curve(row: Mapping[str, Any]) -> tuple[Any, Any] | None:
+        found = row.get("rel_l2_over_time")
+        if row["split"] != "test" or not found:
+            return None
+        return found["t"], [np.nan if v is None else v for v in found["mean"]]
+
+    return _curves(rows, color, curve, yscale="log", xlabel="time", ylabel="relative L2 error (test)")
+
+
+def _curves(
+    rows: Sequence[Mapping[str, Any]],
+    color: Mapping[str, Any],
+    curve: Callable[[Mapping[str, Any]], tuple[Any, Any] | None],
+    **axes: str,
+) -> Figure:
+    """One line for each row that ``curve`` has points for, in its surrogate's color."""
     figure, ax = plt.subplots(figsize=(7, 4.2))
     labelled = set()
     for row in rows:
-        curve = row.get("rel_l2_over_time")
-        if row["split"] != "test" or not curve:
-            continue
-        name = row["surrogate"]
-        values = [np.nan if v is None else v for v in curve["mean"]]
-        ax.plot(curve["t"], values, ".-", color=color.get(name), lw=1.1, label=None if name in labelled else name)
-        labelled.add(name)
-    ax.set(yscale="log", xlabel="time", ylabel="relative L2 error (test)")
+        points, name = curve(row), row["surrogate"]
+        if points is not None:
+            ax.plot(*points, color=color.get(name), lw=1.2, label=None if name in labelled else name)
+            labelled.add(name)
+    ax.set(**axes)
     ax.legend(fontsize=8)
     ax.grid(True, which="both", alpha=0.2)
     return figure

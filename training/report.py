@@ -39,7 +39,7 @@ def make_report(
         "version": VERSION,
         "title": title,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "findings": findings(table, width, data),
+        "findings": findings(table, width),
         "summary": table,
         "rows": list(rows),
         "failures": list(failures),
@@ -132,7 +132,7 @@ def pareto(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def findings(table: Sequence[Mapping[str, Any]], width: Mapping[str, Any] | None, data: Mapping[str, Any]) -> list[str]:
+def findings(table: Sequence[Mapping[str, Any]], width: Mapping[str, Any] | None) -> list[str]:
     """What the figures say, in sentences a reader can act on."""
     rows = {e["surrogate"]: e for e in table if e["split"] == "test"}
     if not rows:
@@ -151,7 +151,7 @@ def findings(table: Sequence[Mapping[str, Any]], width: Mapping[str, Any] | None
             f"{'is' if len(close) == 1 else 'are'} as good."
         )
     said += _on_linearity(rows, error)
-    said += _on_width(best, width, data)
+    said += _on_width(best, width)
     front = [
         e["surrogate"] for e in sorted((e for e in ranked if e["pareto"]), key=lambda e: e["fit_cpu_seconds"] or 0)
     ]
@@ -203,7 +203,7 @@ def _on_linearity(rows: Mapping[str, Mapping[str, Any]], best: float) -> list[st
     ]
 
 
-def _on_width(best: Mapping[str, Any], width: Mapping[str, Any] | None, data: Mapping[str, Any]) -> list[str]:
+def _on_width(best: Mapping[str, Any], width: Mapping[str, Any] | None) -> list[str]:
     """What the n-width curves say: of single states where the problem is time-dependent, else of the samples."""
     if width is None:
         return []

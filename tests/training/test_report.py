@@ -71,14 +71,14 @@ def test_pareto_front_by_brute_force():
     ],
 )
 def test_findings_say_what_the_figures_say(rows, expected):
-    said = findings(summarize(rows), WIDTH.to_dict(), DATA)
+    said = findings(summarize(rows), WIDTH.to_dict())
     assert any(expected in sentence for sentence in said), said
 
 
 def test_states_decide_for_time_dependent_data():
     states = NWidth([1.0], [1.0, 1e-9], [1.0, 0.0], [1.0, 1e-9], 40, "states")
     width = NWidth(**{**WIDTH.__dict__, "states": states})
-    said = findings(summarize([row("fno", 1e-6)]), width.to_dict(), DATA)
+    said = findings(summarize([row("fno", 1e-6)]), width.to_dict())
     assert any("1 mode already holds unseen states" in s for s in said), said
 
 
