@@ -94,10 +94,13 @@ def config_of(value: Any) -> Any:
 
 
 def _public_name(cls: type) -> str:
-    """The package that exports the class where there is one, so that files may move without harm."""
-    package = cls.__module__.rpartition(".")[0]
-    exported = getattr(sys.modules.get(package), cls.__name__, None) is cls
-    return f"{package if exported else cls.__module__}.{cls.__name__}"
+    """The outermost package that exports the class where there is one, so that files may move without harm."""
+    parts = cls.__module__.split(".")
+    for end in range(1, len(parts)):
+        package = ".".join(parts[:end])
+        if vars(sys.modules.get(package, object)).get(cls.__name__) is cls:
+            return f"{package}.{cls.__name__}"
+    return f"{cls.__module__}.{cls.__name__}"
 
 
 def sizes(resolution: int | Sequence[int], ndim: int, least: int, where: str) -> tuple[int, ...]:

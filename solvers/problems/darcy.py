@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..backends import Grid
-from ..backends.transforms import SineBasis, Transform
-from ..data import Dataset
-from ..errors import NWidthError
-from .elliptic import EllipticProblem
-from .problem import sizes
-from .random_fields import GaussianField, stream
+from ...backends import Grid
+from ...backends.transforms import SineBasis, Transform
+from ...data import Dataset
+from ...errors import NWidthError
+from ..elliptic import EllipticProblem
+from ..problem import sizes
+from ..random_fields import GaussianField, stream
 
 
 @dataclass(frozen=True, kw_only=True)

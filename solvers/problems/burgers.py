@@ -10,14 +10,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..backends import Grid
-from ..backends.transforms import Fourier
-from ..data import Dataset
-from ..errors import NWidthError
-from .evolution import EvolutionProblem
-from .problem import lead
-from .random_fields import GaussianField, log_uniform, stream
-from .spectral import SpectralSpace
+from ...backends import Grid
+from ...backends.transforms import Fourier
+from ...data import Dataset
+from ...errors import NWidthError
+from ..evolution import EvolutionProblem
+from ..problem import lead
+from ..random_fields import GaussianField, log_uniform, stream
+from ..spectral import SpectralSpace
 
 
 @dataclass(frozen=True, kw_only=True)
