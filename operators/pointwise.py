@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -15,27 +15,8 @@ from ..backends.bases import ExtendedFourierBasis
 from ..backends.grid import Grid
 from ..backends.tables import table
 from ..errors import NWidthError
-
-
-def _identity(x: Tensor) -> Tensor:
-    return x
-
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu": F.gelu,
-    "relu": F.relu,
-    "silu": F.silu,
-    "tanh": torch.tanh,
-    "sin": torch.sin,
-    "identity": _identity,
-}
-
-
-def activation(name: str) -> Callable[[Tensor], Tensor]:
-    """The function of this name."""
-    if name not in ACTIVATIONS:
-        raise NWidthError("activation", got=repr(name), expected="one of " + ", ".join(ACTIVATIONS))
-    return ACTIVATIONS[name]
+from .activations import activation
+from .fused import mlp
 
 
 def norm(name: str, channels: int) -> nn.Module:
@@ -50,8 +31,7 @@ def norm(name: str, channels: int) -> nn.Module:
 
 
 class ChannelLinear(nn.Module):
-    """y = W x + b at every point: x (B, C_in, *space) -> (B, C_out, *space), optionally added to another
-    field.
+    """y = W x + b at every point: x (B, C_in, *space) -> (B, C_out, *space).
 
     Weights and bias are uniform in +-1/sqrt(C_in), as in torch.nn.Linear.
 
@@ -68,17 +48,18 @@ class ChannelLinear(nn.Module):
     def extra_repr(self) -> str:
         return f"{self.weight.shape[1]}, {self.weight.shape[0]}, bias={self.bias is not None}"
 
-    def forward(self, x: Tensor, add: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         flat = x.flatten(2)
         w = self.weight.expand(len(x), -1, -1)
-        if add is not None:  # one pass for product and sum
-            y = torch.baddbmm(add.flatten(2), w, flat)
-            y = y if self.bias is None else y + self.bias[:, None]
-        elif self.bias is not None:
+        if self.bias is not None:
             y = torch.baddbmm(self.bias[:, None], w, flat)
         else:
             y = torch.bmm(w, flat)
         return y.unflatten(2, x.shape[2:])
+
+    def last(self, x: Tensor) -> Tensor:
+        """The same with the channels last, (B, *space, C)."""
+        return F.linear(x, self.weight, self.bias)
 
 
 class SoftGating(nn.Module):
@@ -90,6 +71,10 @@ class SoftGating(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.weight.view(-1, *(1,) * (x.ndim - 2))
+
+    def last(self, x: Tensor) -> Tensor:
+        """The same with the channels last."""
+        return x * self.weight
 
 
 def skip_connection(name: str, channels: int) -> nn.Module | None:
@@ -105,25 +90,45 @@ def skip_connection(name: str, channels: int) -> nn.Module | None:
     raise NWidthError("skip", got=repr(name), expected="one of linear, soft-gating, identity, none")
 
 
-def add_skip(skip: nn.Module | None, x: Tensor, y: Tensor) -> Tensor:
-    """skip(x) + y."""
-    if isinstance(skip, ChannelLinear):
-        return skip(x, y)
-    return y if skip is None else y + skip(x)
+def add_skip_last(skip: nn.Module | None, x: Tensor, y: Tensor) -> Tensor:
+    """skip(x) + y with the channels last."""
+    if skip is None:
+        return y
+    return y + (skip.last(x) if isinstance(skip, ChannelLinear | SoftGating) else skip(x))
+
+
+def apply_last(module: nn.Module, x: Tensor) -> Tensor:
+    """A module that wants (B, C, *space), on a field with the channels last."""
+    return x if isinstance(module, nn.Identity) else module(x.movedim(-1, 1)).movedim(1, -1)
 
 
 class ChannelMLP(nn.Module):
-    """Linear maps of channels with an activation between them: ``sizes`` (C_in, hidden ..., C_out)."""
+    """Linear maps of channels with an activation between them: ``sizes`` (C_in, hidden ..., C_out).
 
-    def __init__(self, sizes: Sequence[int], *, activation_name: str = "gelu", dropout: float = 0.0):
+    ``fused``: see ``FNO``.
+    """
+
+    def __init__(
+        self, sizes: Sequence[int], *, activation_name: str = "gelu", dropout: float = 0.0, fused: bool = True
+    ):
         super().__init__()
+        self.activation_name, self.fused = activation_name, fused
         self.linears = nn.ModuleList(ChannelLinear(a, b) for a, b in pairwise(sizes))
         self.act, self.dropout = activation(activation_name), nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, add: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         for linear in self.linears[:-1]:
             x = self.dropout(self.act(linear(x)))
-        return self.linears[-1](x, add)
+        return self.linears[-1](x)
+
+    def last(self, x: Tensor) -> Tensor:
+        """The same with the channels last: (B, *space, C_in) -> (B, *space, C_out)."""
+        if len(self.linears) == 2 and self.fused and not (self.training and self.dropout.p > 0):
+            a, b = self.linears
+            return mlp(x, a.weight, a.bias, b.weight, b.bias, self.activation_name)  # type: ignore[arg-type]
+        for linear in self.linears[:-1]:
+            x = self.dropout(self.act(linear.last(x)))
+        return self.linears[-1].last(x)
 
 
 class Coordinates(nn.Module):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ..backends.channels_last import analyse_last, matrices_pay, synthesise_last
 from ..backends.spectral_paths import real_dtype
 from ..backends.transforms import Fourier, SineBasis, Transform
 from ..errors import NWidthError
@@ -76,33 +77,52 @@ class SpectralConv(nn.Module):
     def forward(self, x: Tensor, shape: Sequence[int] | None = None) -> Tensor:
         """y (B, C_out, *shape) of x (B, C_in, *space); ``shape`` defaults to that of x."""
         t, d = self.transform, self.transform.ndim
-        if x.ndim != d + 2 or x.shape[1] != self.in_channels:
-            raise NWidthError(
-                "SpectralConv",
-                got=f"x of shape {tuple(x.shape)}",
-                expected=f"(batch, {self.in_channels} channels, {d} space axes)",
-            )
-        kept = tuple(min(m, limit) for m, limit in zip(self.modes, t.modes_for(x.shape[2:])))
+        kept = self._kept(x.shape[2:], x.shape[1], x)
         with torch.autocast(x.device.type, enabled=False):
-            c = t.forward(x, kept, self.method)
-            y = self._multiply(c, kept)
+            c = t.forward(x, kept, self.method).permute(*range(2, d + 2), 0, 1)  # space, batch, channel
+            y = self._multiply(c.reshape(-1, *c.shape[-2:]), kept)
+            y = y.view(*c.shape[:-1], self.out_channels).permute(d, d + 1, *range(d))
             y = t.inverse(y, x.shape[2:] if shape is None else shape, kept, self.method)
         return y.to(x.dtype)
 
-    def _multiply(self, c: Tensor, kept: tuple[int, ...]) -> Tensor:
-        """One C_in x C_out product for each mode."""
-        t, d = self.transform, self.transform.ndim
-        w = self.weight.to(real_dtype(c))
+    def last(self, x: Tensor, shape: Sequence[int] | None = None) -> Tensor:
+        """The same with the channels last: y (B, *shape, C_out) of x (B, *space, C_in)."""
+        t, space = self.transform, x.shape[1:-1]
+        shape = space if shape is None else shape
+        kept = self._kept(space, x.shape[-1], x)
+        if not matrices_pay(t, [*space, *shape], [*kept, *kept], self.method):
+            return self(x.movedim(-1, 1), shape).movedim(1, -1)
+        with torch.autocast(x.device.type, enabled=False):
+            wide = x if x.dtype == torch.float64 else x.float()
+            y = self._multiply(analyse_last(t, wide, kept), kept)
+            held = tuple(min(m, b.limit(n)) for m, b, n in zip(kept, t.bases, shape))
+            if held != kept:  # the grid of the answer is coarser than these modes
+                y = t.crop(y.view(*t.counts(kept), -1).movedim(-1, 0), kept, held).movedim(0, -1)
+                y = y.reshape(-1, len(x), self.out_channels)
+            return synthesise_last(t, y, held, shape).to(x.dtype)
+
+    def _kept(self, space: Sequence[int], channels: int, x: Tensor) -> tuple[int, ...]:
+        """The modes that both the weights and these points have."""
+        if len(space) != self.transform.ndim or channels != self.in_channels:
+            raise NWidthError(
+                "SpectralConv",
+                got=f"x of shape {tuple(x.shape)}",
+                expected=f"(batch, {self.in_channels} channels, {self.transform.ndim} space axes)",
+            )
+        return tuple(min(m, limit) for m, limit in zip(self.modes, self.transform.modes_for(space)))
+
+    def _multiply(self, x: Tensor, kept: tuple[int, ...]) -> Tensor:
+        """One C_in x C_out product for each mode: (K, B, C_out) from (K, B, C_in)."""
+        t = self.transform
+        w = self.weight.to(real_dtype(x))
         w = torch.view_as_complex(w) if t.complex else w
         if kept != self.modes:
             w = w.view(*t.counts(self.modes), self.in_channels * self.out_channels).movedim(-1, 0)
             w = t.crop(w, self.modes, kept).movedim(0, -1).reshape(-1, self.in_channels, self.out_channels)
-        x = c.permute(*range(2, d + 2), 0, 1)  # space, batch, channel
-        x_modes = x.reshape(-1, *x.shape[-2:])
-        y = _ComplexProduct.apply(x_modes, w) if t.complex else torch.bmm(x_modes, w)
+        y = _ComplexProduct.apply(x, w) if t.complex else torch.bmm(x, w)
         if self.bias is not None:
-            y[t.zero_mode(kept)] += self.bias.to(real_dtype(c))
-        return y.view(*x.shape[:-1], self.out_channels).permute(d, d + 1, *range(d))
+            y[t.zero_mode(kept)] += self.bias.to(real_dtype(x))
+        return y
 
 
 class _ComplexProduct(torch.autograd.Function):
