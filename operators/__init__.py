@@ -5,8 +5,9 @@ trained on, and maps x (B, C_in, *space) at any resolution of that grid's domain
 """
 
 from .fno import FNO
+from .mgno import MgNO
 from .neuralop import NeuralopModel
 from .pointwise import ChannelLinear, ChannelMLP, Coordinates
 from .spectral import SpectralConv
 
-__all__ = ["FNO", "ChannelLinear", "ChannelMLP", "Coordinates", "NeuralopModel", "SpectralConv"]
+__all__ = ["FNO", "ChannelLinear", "ChannelMLP", "Coordinates", "MgNO", "NeuralopModel", "SpectralConv"]
