@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -26,6 +26,40 @@ class Symmetry:
         loaded = data.load()
         moved: dict[str, Any] = {k: self.move(v) for k in ("u", "a", "u0") if (v := getattr(loaded, k)) is not None}
         return replace(loaded, splits={}, **moved)
+
+
+@dataclass(frozen=True)
+class Image:
+    """A product of symmetries, applied in order; each is its own inverse."""
+
+    factors: tuple[Symmetry, ...] = ()
+
+    def __call__(self, data: Dataset) -> Dataset:
+        """The mapped samples, loaded."""
+        for symmetry in self.factors:
+            data = symmetry(data)
+        return data
+
+    def undo(self, u: Tensor) -> Tensor:
+        """The field whose image is u."""
+        for symmetry in reversed(self.factors):
+            u = symmetry.move(u)
+        return u
+
+
+def images(symmetries: Sequence[Symmetry]) -> list[Image]:
+    """All 2^k products of some of k symmetries; the identity is the first.
+
+    >>> d = Dataset(Grid.make((4, 4), "cell"), u=torch.rand(1, 1, 4, 4))
+    >>> [len(image.factors) for image in images(candidates(d)[:2])]
+    [0, 1, 1, 2]
+    >>> all(torch.equal(image.undo(image(d).u), d.u) for image in images(candidates(d)))
+    True
+    """
+    found = [Image()]
+    for symmetry in symmetries:
+        found += [Image((*image.factors, symmetry)) for image in found]
+    return found
 
 
 def candidates(data: Dataset) -> list[Symmetry]:

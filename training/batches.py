@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, distributed
@@ -14,23 +14,35 @@ from .tasks import Task
 
 
 class Pairs(TorchDataset):
-    """(x, y) of a task for batches of items; computed once and kept where they fit in ``memory`` bytes."""
+    """(x, y) of a task for batches of items; computed once and kept where they fit in ``memory`` bytes.
 
-    def __init__(self, task: Task, data: Dataset, memory: float):
-        self.task, self.count = task, task.items(data)
-        x, y = task.pair(data, torch.zeros(1, dtype=torch.long))
-        small = (x.nbytes + y.nbytes) * self.count <= memory
-        self.data = data
-        self.kept: tuple[Tensor, Tensor] | None = task.pair(data, torch.arange(self.count)) if small else None
+    ``images`` are the training samples and, where symmetries are used, their images: item i + g * count is item i of
+    image g.
+    """
+
+    def __init__(self, task: Task, images: Sequence[Dataset], memory: float):
+        self.task, self.images, self.count = task, list(images), task.items(images[0])
+        x, y = task.pair(images[0], torch.zeros(1, dtype=torch.long))
+        small = (x.nbytes + y.nbytes) * self.count * len(self.images) <= memory
+        everything = torch.arange(self.count)
+        self.kept: list[tuple[Tensor, Tensor]] = [task.pair(d, everything) for d in self.images] if small else []
 
     def __len__(self) -> int:
         return self.count
 
     def __getitems__(self, items: list[int]) -> tuple[Tensor, Tensor]:
         index = torch.tensor(items)
-        if self.kept is not None:
-            return self.kept[0][index], self.kept[1][index]
-        return self.task.pair(self.data, index)
+        image = index // self.count
+        parts, order = [], []
+        for g in image.unique().tolist():
+            places = (image == g).nonzero().flatten()
+            local = index[places] - g * self.count
+            order.append(places)
+            parts.append(tuple(v[local] for v in self.kept[g]) if self.kept else self.task.pair(self.images[g], local))
+        if len(parts) == 1:
+            return parts[0]  # type: ignore[return-value]
+        back = torch.cat(order).argsort()
+        return torch.cat([x for x, _ in parts])[back], torch.cat([y for _, y in parts])[back]
 
 
 def whole(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -43,11 +55,20 @@ class StepBatches(Sampler[list[int]]):
 
     With several processes (as torch.distributed tells when the stream begins, or as given) each takes every
     ``world``-th item of a batch. A last batch of fewer than ``world`` items is filled from the front of its epoch.
+    With several ``images`` of the items (see ``Pairs``) each item of an epoch is that of a random image.
     """
 
     def __init__(
-        self, count: int, batch_size: int, steps: int, seed: int, rank: int | None = None, world: int | None = None
+        self,
+        count: int,
+        batch_size: int,
+        steps: int,
+        seed: int,
+        rank: int | None = None,
+        world: int | None = None,
+        images: int = 1,
     ):
+        self.images = images
         self.count, self.batch_size, self.steps, self.seed = count, min(batch_size, count), steps, seed
         self.rank, self.world, self.start = rank, world, 0
 
@@ -69,7 +90,10 @@ class StepBatches(Sampler[list[int]]):
             if step // self.per_epoch != epoch:
                 epoch = step // self.per_epoch
                 generator = torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) % 2**63)
-                order = torch.randperm(self.count, generator=generator).tolist()
+                items = torch.randperm(self.count, generator=generator)
+                if self.images > 1:
+                    items += self.count * torch.randint(self.images, (self.count,), generator=generator)
+                order = items.tolist()
             at = (step % self.per_epoch) * self.batch_size
             batch = order[at : at + self.batch_size]
             if len(batch) < world:

@@ -247,7 +247,7 @@ def run_training(
 
     A checkpoint in ``folder`` is continued: the result is that of an uninterrupted run with the same seed.
     """
-    batches = StepBatches(len(pairs), settings.batch_size, 1, seed)
+    batches = StepBatches(len(pairs), settings.batch_size, 1, seed, images=len(pairs.images))
     batches.steps = steps = settings.steps or settings.epochs * batches.per_epoch
     collate: Any = whole
     loader: DataLoader = DataLoader(

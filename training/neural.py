@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from ..data import Dataset, FitLog, Prediction, Surrogate
 from ..data.metrics import relative_l2
+from ..data.symmetry import images
 from ..errors import NWidthError
+from .augmentation import chosen_symmetries, named
 from .losses import RelativeL2
 from .schedules import Constant, Schedule
 from .settings import TrainingSettings
@@ -43,6 +45,7 @@ class NeuralSurrogate(Surrogate):
         self.training = training or TrainingSettings()
         self.task: Task | None = None
         self.network: nn.Module | None = None
+        self.symmetries: list[str] = []
 
     @property
     def dtype(self) -> torch.dtype:
@@ -54,13 +57,15 @@ class NeuralSurrogate(Surrogate):
 
         self.check(train)
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-        options = self.training
+        options, memory = self.training, self.training.memory_gib * 2**30
         self.task = make_task(train, options.time, options.normalize_input, options.normalize_output, self.dtype)
         self.task.fit(train)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.network = self._build()
-        pairs = Pairs(self.task, train, options.memory_gib * 2**30)
+        found = chosen_symmetries(options.symmetries, train, val)
+        self.symmetries = [s.name for s in found]
+        pairs = Pairs(self.task, [image(train) if image.factors else train for image in images(found)], memory)
         run: Any = torch.compile(self.network) if options.compile else self.network
         validate = None if val is None else lambda module: self._error(module, val)
         with torch.random.fork_rng():
@@ -85,6 +90,10 @@ class NeuralSurrogate(Surrogate):
             "training_seconds": keeper.seconds,
             "training_cpu_seconds": keeper.cpu_seconds,
         }
+        if found:
+            log.notes.append("training samples moved by: " + ", ".join(self.symmetries))
+        if options.symmetries != "none":
+            log.selected["symmetries"] = self.symmetries
         if keeper.best and keeper.history:
             best = min(keeper.history, key=lambda h: h.get("val_rel_l2", float("inf")))
             log.selected |= {"epoch": best["epoch"], "val_rel_l2": best["val_rel_l2"]}
@@ -124,8 +133,13 @@ class NeuralSurrogate(Surrogate):
         device = next(network.parameters()).device
         mode = network.training
         network.eval()
+        names = self.symmetries if self.training.average_symmetries else []
+        group = images(named(names, inputs))
         with torch.no_grad():
-            mean = task.predict(lambda x: network(x.to(device)).to(x.dtype), inputs.to(device))
+            mean = torch.zeros((), device=device)
+            for image in group:
+                moved = image(inputs.to(device))
+                mean = mean + image.undo(task.predict(lambda x: network(x.to(device)).to(x.dtype), moved)) / len(group)
         network.train(mode)
         if not bool(torch.isfinite(mean).all()):
             raise NWidthError(
@@ -139,12 +153,14 @@ class NeuralSurrogate(Surrogate):
     def state_dict(self) -> dict[str, Any]:
         network: nn.Module = self.fitted(self.network)
         return {
+            "symmetries": list(self.symmetries),
             "task": self.fitted(self.task).state_dict(),
             "network": {k: v for k, v in network.state_dict().items() if isinstance(v, Tensor)},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.task = load_task(state["task"], self.dtype)
+        self.symmetries = list(state["symmetries"])
         with torch.random.fork_rng():
             self.network = self._build()
         try:

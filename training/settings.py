@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import NWidthError
@@ -15,6 +16,11 @@ class TrainingSettings:
     Every ``val_every`` epochs the validation error decides which weights are kept; after ``patience`` validations
     without improvement training stops (null: never). ``time`` says how time-dependent data are learned (see
     ``nwidth.training.tasks``). ``checkpoint_seconds`` is the time between checkpoints from which a killed run goes on.
+
+    ``symmetries``: maps of the grid onto itself that take solutions to solutions (``nwidth.data.symmetry``). Each
+    training item is then that of a random product of them. ``none``, a list of their names, or ``auto``: those that
+    lower the validation error of a kernel regression (``augmentation.confirmed``). ``average_symmetries`` also
+    averages predictions over them: a smaller error for as many evaluations.
     """
 
     epochs: int = 50
@@ -36,6 +42,8 @@ class TrainingSettings:
     progress: bool = True
     tensorboard: bool = True
     memory_gib: float = 2.0
+    symmetries: str | Sequence[str] = "none"
+    average_symmetries: bool = False
 
     def __post_init__(self):
         positive = {

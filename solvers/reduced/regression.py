@@ -86,6 +86,7 @@ class PODRegression(Surrogate):
         self.t: Tensor | None = None
         self.scale: Tensor | None = None
         self.missed: Tensor | None = None
+        self.confirmed: list[Symmetry] = []  # by the last fit
 
     def fit(self, train: Dataset, val: Dataset | None, *, seed: int = 0, folder: Path | None = None) -> FitLog:
         self.check(train)
@@ -94,6 +95,7 @@ class PODRegression(Surrogate):
         log = FitLog()
         input_rank, error = self._select(train, val, log, seed)
         kept = self._find_symmetries(train, val, input_rank, error) if self.symmetries and val is not None else []
+        self.confirmed = kept
         if kept:
             log.notes.append("training samples doubled by: " + ", ".join(s.name for s in kept))
             self._refine(_with(train, kept), val, input_rank, log, seed)
