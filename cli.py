@@ -12,6 +12,8 @@ from typing import Any
 COMMANDS = {
     "generate": "make a data set from a problem:      nwidth generate problem=burgers n=512 resolution=128 out=b.h5",
     "info": "look into a data file:               nwidth info b.h5",
+    "convert": "write it in nwidth's own layout:     nwidth convert mine.mat out=mine.h5",
+    "fetch": "download a public data set:          nwidth fetch pdebench_darcy",
     "train": "fit one surrogate:                   nwidth train surrogate=fno data.path=b.h5",
     "compare": "fit several and report:              nwidth compare data.path=b.h5 surrogates=[mean,linear,kernel,fno]",
     "evaluate": "measure a run on another file:       nwidth evaluate run=DIR data.path=other.h5",
@@ -50,8 +52,8 @@ def main() -> None:
 
             print(text(command, _config_folders(rest)), end="")
             sys.exit(0)
-        if command == "info" and rest and "=" not in rest[0] and not rest[0].startswith("-"):
-            rest = [f"data.path={_quoted(rest[0])}", *rest[1:]]
+        if command in ("info", "convert", "fetch") and rest and "=" not in rest[0] and not rest[0].startswith("-"):
+            rest = [f"data={rest[0]}" if command == "fetch" else f"data.path={_quoted(rest[0])}", *rest[1:]]
         # rewritten in place: launchers that start the process again repeat a command line that works
         sys.argv[1:] = ["--config-name", command, *rest]
     elif arguments[0] != "--config-name":

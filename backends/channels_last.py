@@ -139,7 +139,7 @@ def to_points(c: Tensor, kinds: Sequence[int], counts: Sequence[int], tables: Se
     lead = [batch, *counts]
     inside = 0
     if HALF in kinds:
-        half = kinds.index(HALF)  # type: ignore[attr-defined]
+        half = kinds.index(HALF)
         inside = math.prod(counts[half + 1 :])
         x = c.reshape(math.prod(counts) // inside, inside, batch, channels, 2).permute(2, 0, 4, 1, 3)
     else:

@@ -151,9 +151,7 @@ def _real_analysis(basis: Basis, u: Tensor, m: int) -> Tensor:
         odd = torch.cat([zero, inner, zero, -inner.flip(-1)], -1)
         return -2 * torch.fft.rfft(odd, norm="forward")[..., 1 : m + 1].imag
     if isinstance(basis, CosineBasis) and basis.at == "cell":
-        c = torch.fft.rfft(torch.cat([u, u.flip(-1)], -1), norm="forward")[..., :m]
-        c = 2 * (c * _phase(m, n, -1, u)).real
-        return torch.cat([c[..., :1] / 2, c[..., 1:]], -1)
+        return _cell_cosines(u, m)
     if isinstance(basis, ChebyshevBasis):
         u = u.flip(-1)  # increasing points run against the angle
     c = 2 * torch.fft.rfft(torch.cat([u, u[..., 1:-1].flip(-1)], -1), norm="forward")[..., :m].real
@@ -175,13 +173,45 @@ def _real_synthesis(basis: Basis, c: Tensor, n: int) -> Tensor:
         u = torch.fft.irfft(odd, n=2 * (inner + 1), norm="forward")[..., 1 : inner + 1]
         zero = torch.zeros_like(u[..., :1])
         return torch.cat([zero, u, zero], -1) if basis.at == "nodal" else u
-    half = torch.cat([c[..., :1], c[..., 1:] / 2], -1)
     if isinstance(basis, CosineBasis) and basis.at == "cell":
-        return torch.fft.irfft(half * _phase(m, n, 1, c), n=2 * n, norm="forward")[..., :n]
+        return _cell_values(c, n)
+    half = torch.cat([c[..., :1], c[..., 1:] / 2], -1)
     if m == n:
         half = torch.cat([half[..., :-1], half[..., -1:] * 2], -1)
     u = torch.fft.irfft(to_complex(half), n=2 * (n - 1), norm="forward")[..., :n]
     return u.flip(-1) if isinstance(basis, ChebyshevBasis) else u
+
+
+def _cell_cosines(u: Tensor, m: int) -> Tensor:
+    """DCT-II by one FFT of the n values in the order 0, 2, 4, ..., 5, 3, 1 (Makhoul 1980, IEEE Trans. ASSP 28): with
+    z_k = exp(-i pi k/(2n)) FFT_k the coefficients are c_k = 2 Re z_k and c_{n-k} = -2 Im z_k.
+    """
+    n = u.shape[-1]
+    ordered = torch.cat([u[..., ::2], u[..., 1::2].flip(-1)], -1)
+    z = torch.fft.rfft(ordered, norm="forward")
+    low = min(m, n // 2 + 1)
+    z = z[..., : max(low, n - n // 2)] * (2 * _phase(max(low, n - n // 2), n, -1, u))
+    parts = [z.real[..., :1] / 2, z.real[..., 1:low]]
+    if m > low:
+        parts.append(-z.imag[..., n - m + 1 : n - n // 2].flip(-1))
+    return torch.cat(parts, -1)
+
+
+def _cell_values(c: Tensor, n: int) -> Tensor:
+    """The inverse of ``_cell_cosines``, of m <= n coefficients."""
+    m = c.shape[-1]
+    low = min(m, n // 2 + 1)
+    real = torch.cat([c[..., :1], c[..., 1:low] / 2], -1)
+    if m > n - n // 2:
+        real = torch.nn.functional.pad(real, (0, n // 2 + 1 - low))
+        high = c[..., n - n // 2 :].flip(-1) / 2  # c_{n-k} for k = n-m+1 .. n//2
+        z = torch.complex(real, -torch.nn.functional.pad(high, (n - m + 1, 0)))
+    else:
+        z = real
+    ordered = torch.fft.irfft(z * _phase(z.shape[-1], n, 1, c), n=n, norm="forward")
+    even, odd = ordered[..., : n - n // 2], ordered[..., n - n // 2 :].flip(-1)
+    pairs = torch.stack([even[..., : n // 2], odd], -1).flatten(-2)
+    return pairs if n % 2 == 0 else torch.cat([pairs, even[..., -1:]], -1)
 
 
 def _phase(m: int, n: int, sign: int, like: Tensor, first: int = 0) -> Tensor:

@@ -20,7 +20,7 @@ def run(config: dict[str, Any], folder: Path) -> float:
     if not config["run"]:
         raise NWidthError("evaluate", got="no run", expected="the folder of a finished run", fix="add run=DIR")
     surrogate, own, fit = load_fitted(config["run"])
-    if config["data"]["path"]:
+    if config["data"]["path"] or config["data"].get("download"):
         data = open_data(config["data"])
         part = config["part"]
         if part is not None:

@@ -72,6 +72,29 @@ out=FILE.json      the same facts as JSON
 max_samples=1000   samples for the n-width curve
 data.fields.u=KEY data.fields.a=KEY data.axes.u=ntx data.coordinates.x=KEY   where the file is not known
 """,
+    "convert": """\
+nwidth convert: any readable data as one file in nwidth's own layout: chunks with checksums, readable with h5py alone.
+
+  nwidth convert FILE out=FILE.h5 [key=value ...]
+  nwidth convert data=NAME out=FILE.h5
+
+data.test_path= data.val_path=   files that become splits of the one file
+dtype=float32|float64     of the fields; as in the source otherwise
+compression=lzf|gzip      none otherwise
+overwrite=false
+data.fields.u=KEY data.fields.a=KEY data.axes.u=ntx data.coordinates.x=KEY   where the file is not known
+data.n= data.stride= data.time_stride=   a part of it only
+""",
+    "fetch": """\
+nwidth fetch: download a public data set into the cache, or check the checksums of what is there.
+
+  nwidth fetch NAME
+
+NAME                      $DATA
+NWIDTH_CACHE=DIR          environment: the cache folder
+
+Every command takes data=NAME instead of data.path=FILE, and fetches what is missing. Interrupted downloads go on.
+""",
     "generate": """\
 nwidth generate: solve a problem for random inputs and write a data set.
 
@@ -91,8 +114,8 @@ def text(command: str, folders: list[str]) -> str:
     """The command's help with the configs that are there now, the packaged ones and those of ``folders``."""
     roots = [Path(__file__).parent.parent / "conf", *map(Path, folders)]
     filled = TEXTS[command]
-    for mark, group in (("$SURROGATES", "surrogate"), ("$PROBLEMS", "problem")):
-        names = sorted({p.stem for root in roots for p in (root / group).glob("*.yaml")})
+    for mark, group in (("$SURROGATES", "surrogate"), ("$PROBLEMS", "problem"), ("$DATA", "data")):
+        names = sorted({p.stem for root in roots for p in (root / group).glob("*.yaml")} - {"file"})
         lines, line = [], ""
         for name in names:
             if len(line) + len(name) > 82:

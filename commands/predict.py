@@ -25,7 +25,11 @@ from ..training.session import open_data, set_threads
 def run(config: dict[str, Any], folder: Path) -> None:
     """Write ``out`` with the inputs and u, and where the surrogate gives one the dataset ``std`` beside u."""
     set_threads(config["threads"])
-    for name, value in (("run", config["run"]), ("out", config["out"]), ("data.path", config["data"]["path"])):
+    for name, value in (
+        ("run", config["run"]),
+        ("out", config["out"]),
+        ("data.path", config["data"]["path"] or config["data"].get("download")),
+    ):
         if not value:
             raise NWidthError(
                 "predict", got=f"no {name}", expected="run=DIR data.path=FILE out=FILE", fix=f"add {name}=..."

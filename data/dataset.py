@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..backends import Grid, Mesh, same_grid
 from ..errors import NWidthError
-from .arrays import Array, H5Array, rows
+from .arrays import Array, loaded, rows, thinned
 
 INPUTS = ("a", "u0", "mu")
 
@@ -185,7 +185,7 @@ class Dataset:
 
     def load(self) -> Dataset:
         """Everything in memory."""
-        return self._map(lambda v: v.read() if isinstance(v, H5Array) else v)
+        return self._map(loaded)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Dataset:
         """Loaded, moved and cast; times and grid stay float64 on the CPU."""
@@ -210,19 +210,14 @@ class Dataset:
                 got=f"space={space}, time={time} on {self.grid.describe()}",
                 expected="strides of 1 or more, and a grid for a stride in space",
             )
-        strides = (space,) * self.grid.ndim
-        cut = (...,) + (slice(None, None, space),) * self.grid_dims
+        strides = (space,) * self.grid_dims if space > 1 else None
         times = slice(time - 1, None, time)
         changed: dict[str, Any] = {}
         for k in ("u", "a", "u0"):
             v = getattr(self, k)
             if v is None:
                 continue
-            timed = k == "u" and self.t is not None
-            if isinstance(v, H5Array):
-                changed[k] = v.thin(times if timed else slice(None), strides if space > 1 else None)
-            else:
-                changed[k] = (v[:, times] if timed else v)[cut]
+            changed[k] = thinned(v, times if k == "u" and self.t is not None else None, strides)
         grid = self.grid if space == 1 else self.grid.every(space)  # type: ignore[union-attr]
         return replace(self, grid=grid, t=None if self.t is None else self.t[times], **changed)
 
@@ -235,7 +230,7 @@ def concatenate(parts: Sequence[Dataset]) -> Dataset:
             raise NWidthError(
                 "concatenate", got=f"grids {first.grid.describe()} and {p.grid.describe()}", expected="one grid"
             )
-        if not _same_times(p.t, first.t):
+        if not same_times(p.t, first.t):
             raise NWidthError("concatenate", got="sets with different times", expected="the same times")
     merged: dict[str, Any] = {}
     for f in fields(Dataset):
@@ -245,18 +240,18 @@ def concatenate(parts: Sequence[Dataset]) -> Dataset:
         if any((v is None) != (values[0] is None) for v in values):
             raise NWidthError("concatenate", got=f"{f.name} in some of the sets only", expected="the same fields")
         if values[0] is not None:
-            loaded = [v.read() if isinstance(v, H5Array) else v for v in values]
-            if any(v.shape[1:] != loaded[0].shape[1:] for v in loaded):
+            tensors = [loaded(v) for v in values]
+            if any(v.shape[1:] != tensors[0].shape[1:] for v in tensors):
                 raise NWidthError(
                     "concatenate",
-                    got=f"{f.name} of shapes {[tuple(v.shape) for v in loaded]}",
+                    got=f"{f.name} of shapes {[tuple(v.shape) for v in tensors]}",
                     expected="equal shapes but for the samples",
                 )
-            merged[f.name] = torch.cat(loaded)
+            merged[f.name] = torch.cat(tensors)
     return replace(first, splits={}, source=", ".join(dict.fromkeys(p.source for p in parts)), **merged)
 
 
-def _same_times(a: Tensor | None, b: Tensor | None) -> bool:
+def same_times(a: Tensor | None, b: Tensor | None) -> bool:
     if a is None or b is None:
         return a is b
     return a.shape == b.shape and torch.allclose(a.double(), b.double(), rtol=1e-6, atol=1e-12)

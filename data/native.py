@@ -10,7 +10,7 @@
     /splits/...  sample indices, one dataset a split
 
 Each dataset has the attribute ``dims``. Fields are chunked by whole samples (several where they are smaller than
-16 KiB, windows of times of one sample where it is larger than 1 MiB) with HDF5's Fletcher-32 checksum, so that a
+16 KiB, windows of times of one sample where it is larger than 256 KiB) with HDF5's Fletcher-32 checksum, so that a
 damaged chunk is an error when it is read.
 """
 
@@ -27,9 +27,10 @@ import torch
 
 from ..backends import Grid, Mesh, grid_from_dict
 from ..errors import NWidthError
-from .arrays import H5Array, close_h5, open_dataset_h5, open_h5, read_h5
 from .dataset import INPUTS, Dataset
+from .disk import H5Array
 from .files import _plain, whole_file
+from .handles import close_h5, open_dataset_h5, open_h5, read_h5
 
 FORMAT, VERSION = "nwidth-dataset", 1
 _FIELDS = ("u", *INPUTS)
@@ -60,11 +61,11 @@ def save_dataset(
     per_sample = data.nbytes // max(len(data), 1)
     with whole_file(path, needs_bytes=int(1.02 * per_sample * total)) as temporary:
         with h5py.File(temporary, "w") as f:
-            _write_header(f, data)
+            write_header(f, data)
             done = 0
             for block in blocks_of(data) if blocks is None else blocks:
                 if done == 0:
-                    _create_fields(f, block, total, compression)
+                    create_fields(f, block, total, compression)
                 for name in _FIELDS:
                     value = getattr(block, name)
                     if value is not None:
@@ -77,7 +78,7 @@ def save_dataset(
         close_h5()
 
 
-def _write_header(f: h5py.File, data: Dataset) -> None:
+def write_header(f: h5py.File, data: Dataset) -> None:
     f.attrs.update(format=FORMAT, version=VERSION, source=data.source, t0=data.t0)
     for name in ("names", "units", "problem", "attributes"):
         f.attrs[name] = json.dumps(_plain(getattr(data, name)))
@@ -99,7 +100,7 @@ def _write_header(f: h5py.File, data: Dataset) -> None:
         f[f"splits/{name}"] = np.asarray(indices, dtype=np.int64)
 
 
-def _create_fields(f: h5py.File, block: Dataset, total: int, compression: str | None) -> None:
+def create_fields(f: h5py.File, block: Dataset, total: int, compression: str | None) -> None:
     letters = "".join("xyzw"[: len(block.grid.shape)])
     for name in _FIELDS:
         value = getattr(block, name)
@@ -114,19 +115,20 @@ def _create_fields(f: h5py.File, block: Dataset, total: int, compression: str | 
             chunks=_chunks(shape, value.element_size(), dims),
             fletcher32=True,
             compression=compression,
+            shuffle=compression is not None,
         )
         d.attrs["dims"] = dims
 
 
 def _chunks(shape: tuple[int, ...], itemsize: int, dims: str) -> tuple[int, ...]:
-    """Whole samples, several where small (16 KiB), or a window of times of one sample where large (1 MiB).
+    """Whole samples, several where small (16 KiB), or a window of times of one sample where large (256 KiB).
 
     Shuffled reading fetches a chunk for each sample, so that larger ones would be read for nothing.
     """
     sample = max(1, int(np.prod(shape[1:])) * itemsize)
-    if sample > 2**20 and "t" in dims:
+    if sample > 2**18 and "t" in dims:
         state = max(1, sample // shape[1])
-        return (1, min(shape[1], max(1, 2**20 // state)), *shape[2:])
+        return (1, min(shape[1], max(1, 2**18 // state)), *shape[2:])
     return (min(max(shape[0], 1), max(1, 2**14 // sample)), *(max(s, 1) for s in shape[1:]))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import NWidthError
-from .arrays import H5Array
+from .arrays import Array
 
 MODES = ("channel", "point", "none")
 
@@ -33,7 +34,7 @@ class Normalizer:
         self.shift: Tensor | None = None
         self.scale: Tensor | None = None
 
-    def fit(self, x: Tensor | H5Array, timed: bool = False, block: int = 256) -> Normalizer:
+    def fit(self, x: Array, timed: bool = False, block: int = 256) -> Normalizer:
         """``x`` is (N, C, *space), or (N, T, C, *space) with ``timed``."""
         if self.mode == "none" or len(x) == 0:
             return self
@@ -43,6 +44,7 @@ class Normalizer:
         squares: Tensor | float = 0.0
         count = 0
         over = (0, 1) if timed else (0,)
+        block = max(1, min(block, 2**28 // max(8 * math.prod(x.shape[1:]), 1)))  # 256 MiB in double precision
         for start in range(0, len(x), block):
             piece = x[start : start + block].double()
             total = total + piece.sum(over)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..backends.svd import svd
-from .arrays import H5Array
+from .arrays import Array, block
 from .dataset import Dataset
 
 LEVELS = (1e-1, 1e-2, 1e-4)
@@ -122,9 +122,9 @@ def _thin(x: Tensor, count: int) -> Tensor:
     return x[torch.linspace(0, len(x) - 1, min(len(x), count)).round().long()]
 
 
-def _snapshots(u: Tensor | H5Array, picked: Tensor, weight: Tensor) -> Tensor:
+def _snapshots(u: Array, picked: Tensor, weight: Tensor) -> Tensor:
     """Values times the root of the weights, so that Euclidean products are those of the grid."""
-    values = u[picked.numpy()] if isinstance(u, H5Array) else u[picked]
+    values = block(u, picked)
     return (values if values.is_complex() else values.double()) * weight
 
 

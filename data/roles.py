@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -11,9 +11,10 @@ from torch import Tensor
 
 from ..backends import Axis, Grid, Mesh
 from ..errors import NWidthError
-from .arrays import Array
+from .axes import guess_axes
 from .dataset import Dataset
 from .stores import Store
+from .trajectories import from_states, one_row
 
 ROLES = ("u", "a", "u0", "mu", "t")
 
@@ -47,6 +48,31 @@ class Roles:
         value = self.fields.get(role)
         return () if value is None else (value,) if isinstance(value, str) else tuple(value)
 
+    def own_conventions(self, where: str) -> None:
+        """Raise where axes or coordinates are named without fields, for a format that knows its own."""
+        named = [n for n in ("axes", "coordinates") if getattr(self, n)]
+        if named and not self.fields:
+            raise NWidthError(
+                where,
+                got=" and ".join(f"data.{n}={dict(getattr(self, n))}" for n in named) + " without data.fields",
+                expected="fields too, for a format whose axes are known",
+                fix="name the fields, or leave the axes to the format",
+            )
+
+
+def with_kind(data: Dataset, kind: str | Sequence[str] | None) -> Dataset:
+    """The same points as axes of another kind (one for all, or one for each), where the config says so."""
+    if kind is None:
+        return data
+    if not isinstance(data.grid, Grid):
+        raise NWidthError(f"open {data.source}", got=f"data.kind={kind!r} for a mesh", expected="data.kind=null")
+    kinds = [kind] * data.grid.ndim if isinstance(kind, str) else list(kind)
+    if len(kinds) != data.grid.ndim:
+        raise NWidthError(f"open {data.source}", got=f"data.kind={kinds}", expected=f"one, or {data.grid.ndim} kinds")
+    axes = tuple(Axis.from_coordinates(a.coordinates(), a.name, kind=k) for a, k in zip(data.grid.axes, kinds))
+    attributes = {k: v for k, v in data.attributes.items() if k != "boundary"}
+    return replace(data, grid=Grid(axes), attributes=attributes)
+
 
 def assemble(
     store: Store,
@@ -71,7 +97,7 @@ def assemble(
         )
     t = None
     if roles.keys("t"):
-        t = store.values(roles.keys("t")[0]).double().flatten()
+        t = one_row(store.values(roles.keys("t")[0]).double(), f"{store.path}: {roles.keys('t')[0]!r}")
     found: dict[str, Any] = {}
     space_letters = ""
     t0 = 0.0
@@ -79,7 +105,7 @@ def assemble(
         keys = roles.keys(role)
         if not keys:
             continue
-        axes = roles.axes.get(role) or _guess_axes(store, role, keys[0], roles, t)
+        axes = roles.axes.get(role) or guess_axes(store, role, keys[0], roles, t)
         axes = axes.replace("m", "x")
         letters = "".join(c for c in "xyzw" if c in axes)
         if space_letters and letters != space_letters:
@@ -90,31 +116,32 @@ def assemble(
                 fix="set data.axes",
             )
         space_letters = letters
+        field = store.field(keys, axes)
         if role == "u" and "t" in axes:
-            t, t0 = _times(store, t, store.shape(keys[0])[axes.index("t")])
-            first = store.field(keys, axes, 0)
-            if not roles.keys("u0") or _repeats(store, roles, first, axes):
+            t = _times(store, roles.keys("t"), t, field.shape[1])
+            u0 = None
+            if roles.keys("u0"):
+                u0 = store.field(roles.keys("u0"), (roles.axes.get("u0") or axes.replace("t", "")).replace("m", "x"))
+            found["u"], first, t, t0 = from_states(field, t, u0, f"{store.path}: {keys[0]!r}")
+            if first is not None:
                 found["u0"] = first
-                found["u"] = store.field(keys, axes, slice(1, None))
-                t0, t = float(t[0]), t[1:]
-                if not len(t):
-                    raise NWidthError(f"{store.path}: {keys[0]!r}", got="a single time", expected="two times or more")
-                continue
-            if float(t[0]) <= t0:
-                t0 = float(t[0]) - (float(t[1] - t[0]) if len(t) > 1 else 1.0)
-        found[role] = store.field(keys, axes)
+        elif role not in found:
+            found[role] = field
     if "u" in found and len(found["u"].shape) != len(space_letters) + 3:
         t = None
     mu = _parameters(store, roles.keys("mu"))
+    names = {**_mu_names(mu, roles.keys("mu")), **dict(names or {})}
+    if "u" in names and "u0" in found and found["u0"].shape[1] == len(names["u"]):
+        names.setdefault("u0", names["u"])
     if not found:
         raise NWidthError(f"read {store.path}", got="parameters alone", expected="a field u, a or u0")
     shape = tuple(next(iter(found.values())).shape[-len(space_letters) :])
     return Dataset(
-        _grid(store, roles, space_letters, shape),
+        make_grid(store, roles, space_letters, shape),
         t=t,
         t0=t0,
         mu=mu,
-        names=dict(names or {}),
+        names=names,
         problem=problem,
         source=store.path,
         format=format,
@@ -123,46 +150,18 @@ def assemble(
     )
 
 
-def _guess_axes(store: Store, role: str, key: str, roles: Roles, t: Tensor | None) -> str:
-    """n[t][xyz] when the count of axes leaves one reading only; an error that asks otherwise."""
-    shape = store.shape(key)
-    d = len([c for c in roles.coordinates if c in "xyzw"]) or None
-    timed = role == "u" and t is not None
-    if d is None:
-        d = len(shape) - 1 - timed
-    if len(shape) == 1 + timed + d and 1 <= d <= 4:
-        return "n" + "t" * timed + "xyzw"[:d]
-    if len(shape) == 2 + timed + d and 1 <= d <= 4:
-        return "n" + "t" * timed + "c" + "xyzw"[:d]
-    raise NWidthError(
-        f"{store.path}: {key!r}",
-        got=f"shape {shape}, whose axes cannot be guessed",
-        expected="one letter an axis",
-        fix=f"set e.g. data.axes.{role}=ncxy",
-    )
-
-
-def _times(store: Store, t: Tensor | None, count: int) -> tuple[Tensor, float]:
+def _times(store: Store, keys: Sequence[str], t: Tensor | None, count: int) -> Tensor:
     if t is None:
-        return torch.arange(count, dtype=torch.float64), -1.0
-    if len(t) < count:
+        return torch.arange(count, dtype=torch.float64)
+    spare = bool(keys) and keys[0].rsplit("/")[-1] == "t-coordinate" and len(t) == count + 1  # PDEBench's convention
+    if len(t) != count and not spare:
         raise NWidthError(
             str(store.path),
             got=f"{len(t)} times for {count} states",
             expected="as many",
             fix="check data.fields.t and data.axes.u",
         )
-    return t[:count], 0.0
-
-
-def _repeats(store: Store, roles: Roles, first: Array, axes: str) -> bool:
-    """Whether the file's u0 is the first state of u (checked on up to 32 samples)."""
-    own = roles.axes.get("u0") or axes.replace("t", "")
-    u0 = store.field(roles.keys("u0"), own)
-    if tuple(u0.shape) != tuple(first.shape):
-        return False
-    some = list(range(min(32, len(u0))))
-    return bool(torch.allclose(u0[some].to(first.dtype), first[some], rtol=1e-5, atol=1e-6))
+    return t[:count]
 
 
 def _parameters(store: Store, keys: Sequence[str]) -> Tensor | None:
@@ -183,12 +182,21 @@ def _parameters(store: Store, keys: Sequence[str]) -> Tensor | None:
     return torch.cat(parts, 1)
 
 
-def _grid(store: Store, roles: Roles, letters: str, shape: Sequence[int]) -> Grid | Mesh:
+def _mu_names(mu: Tensor | None, keys: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The keys name the columns of mu where there is one for each."""
+    plain = tuple(k.rsplit("/")[-1] for k in keys)
+    return {} if mu is None or mu.shape[1] != len(plain) or len(set(plain)) < len(plain) else {"mu": plain}
+
+
+def make_grid(store: Store, roles: Roles, letters: str, shape: Sequence[int]) -> Grid | Mesh:
     if "points" in roles.coordinates:
         cells = store.values(roles.coordinates["cells"]).long() if "cells" in roles.coordinates else None
         points = store.values(roles.coordinates["points"]).double()
-        # some files hold one row for each coordinate
-        return Mesh(points.T if points.ndim == 2 and len(points) != shape[0] == points.shape[1] else points, cells)
+        if points.ndim == 2 and len(points) != shape[0] == points.shape[1]:
+            points = points.T.contiguous()  # some files hold one row for each coordinate
+        if points.ndim == 2 and points.shape[1] == 3 and len(points) and bool((points[:, 2] == points[0, 2]).all()):
+            points = points[:, :2].contiguous()  # a plane in space
+        return Mesh(points, cells)
     kinds = [roles.kind] * len(letters) if isinstance(roles.kind, str) or roles.kind is None else list(roles.kind)
     lo, hi = ([v] * len(letters) if isinstance(v, int | float) else list(v) for v in (roles.lo, roles.hi))
     if not len(kinds) == len(lo) == len(hi) == len(letters):

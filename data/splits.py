@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import NWidthError
-from .arrays import H5Array
+from .arrays import thinned
 from .dataset import Dataset
 
 Indices = dict[str, Tensor]
@@ -119,9 +119,7 @@ class TimeSplit(Split):
                 expected=f"a time up to {float(part.t[-1]):g}",
             )
         u = part.solution
-        return replace(
-            part, t=part.t[:count], u=u.thin(times=slice(0, count)) if isinstance(u, H5Array) else u[:, :count]
-        )
+        return replace(part, t=part.t[:count], u=thinned(u, slice(0, count)))
 
 
 def apply_split(

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from ..errors import NWidthError
-from .arrays import Array, H5Array, dataset_keys, open_dataset_h5, open_h5, read_h5
+from .arrays import Array
+from .disk import LETTERS, H5Array, NpyArray, check_axes, map_npy
+from .handles import dataset_keys, open_dataset_h5, open_h5, read_h5
 
 
 class Store(Protocol):
@@ -23,7 +25,7 @@ class Store(Protocol):
     def keys(self) -> list[str]: ...
     def shape(self, key: str) -> tuple[int, ...]: ...
     def values(self, key: str) -> Tensor: ...
-    def field(self, keys: Sequence[str], axes: str, times: slice | int = slice(None)) -> Array: ...
+    def field(self, keys: Sequence[str], axes: str) -> Array: ...
 
 
 class H5Store:
@@ -36,7 +38,8 @@ class H5Store:
         return [k for k in dataset_keys(open_h5(self.path)) if not k.startswith("#")]
 
     def _get(self, key: str) -> h5py.Dataset:
-        _known(self, key)
+        if not isinstance(open_h5(self.path).get(key), h5py.Dataset):
+            _known(self, key)  # lists the keys, which takes long in a file of many groups
         return open_dataset_h5(self.path, key)
 
     def shape(self, key: str) -> tuple[int, ...]:
@@ -47,10 +50,33 @@ class H5Store:
         v = read_h5(self._get(key))
         return plain_tensor(self.path, key, v.T if self.reverse else v)
 
-    def field(self, keys: Sequence[str], axes: str, times: slice | int = slice(None)) -> Array:
+    def field(self, keys: Sequence[str], axes: str) -> Array:
+        for key in keys:
+            self._get(key)
+        return H5Array(self.path, keys, axes[::-1] if self.reverse else axes)
+
+
+class NpyStore:
+    """One ``.npy`` file a key; fields stay on disk, mapped into memory."""
+
+    def __init__(self, path: str | Path, files: Mapping[str, Path]):
+        self.path, self.files = str(path), {k: str(p) for k, p in files.items()}
+
+    def keys(self) -> list[str]:
+        return list(self.files)
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        _known(self, key)
+        return tuple(map_npy(self.files[key]).shape)
+
+    def values(self, key: str) -> Tensor:
+        _known(self, key)
+        return plain_tensor(self.path, key, np.array(map_npy(self.files[key])))
+
+    def field(self, keys: Sequence[str], axes: str) -> Array:
         for key in keys:
             _known(self, key)
-        return H5Array(self.path, keys, axes[::-1] if self.reverse else axes, times=times)
+        return NpyArray([self.files[k] for k in keys], axes)
 
 
 class MemoryStore:
@@ -73,9 +99,9 @@ class MemoryStore:
         _known(self, key)
         return self.arrays[key]
 
-    def field(self, keys: Sequence[str], axes: str, times: slice | int = slice(None)) -> Array:
-        parts = [self._one(key, axes, times) for key in keys]
-        dim = 2 if "t" in axes and isinstance(times, slice) else 1
+    def field(self, keys: Sequence[str], axes: str) -> Array:
+        parts = [self._one(key, axes) for key in keys]
+        dim = 2 if "t" in axes else 1
         if len(parts) > 1 and any(p.shape != parts[0].shape for p in parts):
             raise NWidthError(
                 f"{self.path}: {', '.join(keys)}",
@@ -85,24 +111,18 @@ class MemoryStore:
             )
         return torch.cat(parts, dim) if len(parts) > 1 else parts[0]
 
-    def _one(self, key: str, axes: str, times: slice | int) -> Tensor:
+    def _one(self, key: str, axes: str) -> Tensor:
         v = self.values(key)
-        if len(axes) != v.ndim or len(set(axes)) != len(axes) or set(axes) - set("ntcxyzw"):
-            raise NWidthError(
-                f"{self.path}: {key!r}",
-                got=f"axes={axes!r} for an array of shape {tuple(v.shape)}",
-                expected=f"{v.ndim} different letters of n, t, c, x, y, z, w",
-                fix="set data.axes",
-            )
+        check_axes(f"{self.path}: {key!r}", axes, v.shape)
         if not (v.is_floating_point() or v.is_complex()):
             v = v.float()
         for letter in "nc":
             if letter not in axes:
                 v, axes = v.unsqueeze(-1), axes + letter
-        order = [a for a in "ntcxyzw" if a in axes]
+        order = [a for a in LETTERS if a in axes]
         v = v.permute([axes.index(a) for a in order])
-        if "t" in axes:
-            v = v[:, times]
+        if "d" in axes:
+            v = v.flatten(order.index("c"), order.index("d"))
         return v.contiguous().clone()  # a view would carry its whole storage
 
 

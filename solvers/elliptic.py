@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
+from math import prod
 
 import torch
 from torch import Tensor
@@ -15,7 +15,9 @@ from ..data import Dataset
 from ..errors import NWidthError
 from .problem import Problem, lead
 
-BATCH = 2**17  # unknowns that are solved for together
+BATCH = 2**17  # unknowns that are solved for together, where samples are small
+SAMPLES = 8  # the fewest samples that are solved for together, unless they exceed
+LARGE = 2**22  # this many unknowns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +47,7 @@ class EllipticProblem(Problem):
 
     @abstractmethod
     def theta(self, inputs: Dataset) -> list[Tensor]:
-        """Weights of the faces, (N, 1, *faces) each, in the dtype of the inputs."""
+        """Weights of the faces, (N or 1, 1, *faces) each, in the dtype of the inputs."""
 
     @abstractmethod
     def differences(self, u: Tensor, grid: Grid) -> list[Tensor]:
@@ -63,6 +65,10 @@ class EllipticProblem(Problem):
     def precondition(self, inputs: Dataset) -> Callable[[Tensor], Tensor]:
         """r -> P^(-1) r, with P symmetric positive definite and near to A(a)."""
 
+    def complete(self, u: Tensor, inputs: Dataset) -> Tensor:
+        """u with the values that the boundary data prescribe at points, where there are such."""
+        return u
+
     def apply(self, theta: Sequence[Tensor], u: Tensor, grid: Grid) -> Tensor:
         """A u."""
         return self.adjoint([w * d for w, d in zip(theta, self.differences(u, grid))], grid)
@@ -78,23 +84,31 @@ class EllipticProblem(Problem):
         """
         self.need(inputs)
         inputs = inputs.load()
-        size = max(1, BATCH // reduce(lambda x, n: x * n, inputs.grid.shape, 1))
+        points = prod(inputs.grid.shape)
+        size = max(1, BATCH // points, min(SAMPLES, LARGE // points))
         parts = [self._solve(inputs[i : i + size].to(dtype=dtype)) for i in range(0, len(inputs), size)]
         return replace(inputs, u=torch.cat(parts).to(lead(inputs).dtype), problem=self.config())
 
     def _solve(self, inputs: Dataset) -> Tensor:
         theta, f = self.theta(inputs), self.source(inputs)
         f = f.expand(len(inputs), *f.shape[1:])
-        rtol = max(self.rtol, 10 * torch.finfo(f.dtype).eps)
         grid = inputs.grid
         assert isinstance(grid, Grid)
         u, residual, _ = conjugate_gradients(
             lambda v: self.apply(theta, v, grid),
             f,
             self.precondition(inputs),
-            rtol,
+            self.tolerance(f),
             self.iterations,
         )
+        self._converged(residual, self.tolerance(f))
+        return u
+
+    def tolerance(self, f: Tensor) -> float:
+        """The relative residual that can be asked for in the dtype of f."""
+        return max(self.rtol, 10 * torch.finfo(f.dtype).eps)
+
+    def _converged(self, residual: Tensor, rtol: float) -> None:
         worst = float(residual.max())
         if not worst <= rtol:
             raise NWidthError(
@@ -103,7 +117,6 @@ class EllipticProblem(Problem):
                 expected=f"rtol={rtol:.1e}",
                 fix="raise iterations or rtol, or use a smoother coefficient",
             )
-        return u
 
 
 def conjugate_gradients(
@@ -117,16 +130,17 @@ def conjugate_gradients(
 
     Each sample stops by itself when |r| <= rtol |f|, so it does not depend on the others. Returns u, the
     relative residuals (N,) and the iterations that each sample took (N,). Saad (2003), Iterative Methods,
-    algorithm 9.1.
+    algorithm 9.1. Tensors keep the order of f in memory.
 
     >>> d = torch.tensor([[1.0, 2.0, 4.0]])
     >>> u, residual, count = conjugate_gradients(lambda v: d * v, torch.ones(2, 3), lambda r: r, 1e-6, 10)
     >>> bool(torch.allclose(d * u, torch.ones(2, 3))), count.tolist()
     (True, [3, 3])
     """
+    values = tuple(range(1, f.ndim))
 
     def dot(x: Tensor, y: Tensor) -> Tensor:
-        return (x * y).flatten(1).sum(1)
+        return (x * y).sum(values)
 
     def spread(s: Tensor) -> Tensor:
         return s.view(-1, *(1,) * (f.ndim - 1))

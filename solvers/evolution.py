@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ..backends import Grid
+from ..backends import Axis, Grid
 from ..data import Dataset
 from ..errors import NWidthError
+from .marching import groups_of, march, solve_to_accuracy
+from .parameters import check_parameters, draw_parameters, parameter, varying
 from .problem import Problem, lead, sizes
-from .spectral import SpectralSpace, good_size
-from .stepping import integrate
-
-MOST_POINTS = 2**16
+from .random_fields import RandomField, stream
+from .spectral import SpectralSpace
+from .stepping import integrate, stepper_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvolutionProblem(Problem):
-    """u_t = sum_q theta_q(mu) A_q u + N(u; mu) on a periodic box [lo, hi)^d, from u(t0) = u0.
+    """u_t = sum_q theta_q(mu) A_q u + N(u; mu, a) on a periodic box [lo, hi)^ndim, from u(t0) = u0.
 
     A subclass gives ``theta`` (coefficients of the linear part, from the parameters), ``operators`` (the
     Fourier symbols of the A_q), ``nonlinear`` (N and any source, on coefficients) and ``resolve`` (the degree
@@ -34,18 +36,40 @@ class EvolutionProblem(Problem):
     from the data, whatever the resolution of the grid on which the answer is wanted; products formed without
     aliasing (``SpectralSpace``); ETDRK4 in time (``stepping``). Samples are grouped by degree and time step.
 
-    ``final_time`` and ``times``: the solution is stored at the ``times`` instants j final_time/times,
-    j = 1..times, unless the inputs carry their own times t.
+    Parameters
+    ----------
+    lo, hi, ndim : the box; the class says in ``dimensions`` how many axes its equation has.
+    final_time, times : the solution is stored at the ``times`` instants j final_time/times, j = 1..times,
+        unless the inputs carry their own times t.
+    scheme : time stepping, etdrk4, etdrk2, rk4 or imex (``stepping``). The steps of ``resolve`` are meant for
+        etdrk4; those of rk4 are also kept within its stability. With etdrk2, of lower order, set ``accuracy``.
+    points : so many collocation points an axis, in place of the degree of ``resolve``. All their modes are kept
+        and products alias, as in most published scripts: this reproduces data made in that way.
+    accuracy : where given, degree and step are doubled and halved, for each sample alone, until the solution
+        at the stored times changes by less than this in relative L2; the finest is returned. NWidthError where
+        that is not reached.
+
+    Class attributes of an equation: ``factors``, the degree of N as a polynomial in u and its derivatives;
+    ``quadratic``, whether it is of degree two whatever the inputs; ``parameters``, the names of the fields that
+    are a number or a range [least, most] (see ``parameters.py``), each with its sign, positive or real;
+    ``complex_state`` for complex u, which fields store as such or as two real channels each, real and imaginary
+    parts.
     """
 
-    ndim: ClassVar[int] = 1
-    factors: ClassVar[int] = 2  # N is a polynomial of this degree in u and its derivatives
-    quadratic: ClassVar[bool] = False  # N is a polynomial of degree two, whatever the inputs
+    dimensions: ClassVar[tuple[int, ...]] = (1,)
+    factors: ClassVar[int] = 2
+    quadratic: ClassVar[bool] = False
+    complex_state: ClassVar[bool] = False
+    parameters: ClassVar[Mapping[str, str]] = {}
 
+    ndim: int = 1
     lo: float = 0.0
     hi: float = 1.0
     final_time: float = 1.0
     times: int = 10
+    scheme: str = "etdrk4"
+    points: int | None = None
+    accuracy: float | None = None
 
     def __post_init__(self):
         if not (self.hi > self.lo and self.final_time > 0 and self.times >= 1):
@@ -54,6 +78,22 @@ class EvolutionProblem(Problem):
                 got=f"lo={self.lo}, hi={self.hi}, final_time={self.final_time}, times={self.times}",
                 expected="lo < hi, final_time > 0, times >= 1",
             )
+        if self.ndim not in self.dimensions:
+            raise NWidthError(
+                type(self).__name__, got=f"ndim={self.ndim}", expected=" or ".join(map(str, self.dimensions))
+            )
+        stepper_of(self.scheme)
+        if (self.points is not None and self.points < 4) or (self.accuracy is not None and not 0 < self.accuracy < 1):
+            raise NWidthError(
+                type(self).__name__,
+                got=f"points={self.points}, accuracy={self.accuracy}",
+                expected="points >= 4, 0 < accuracy < 1",
+            )
+        check_parameters(self, self.parameters)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return ("u0", "mu") if varying(self, tuple(self.parameters)) else ("u0",)
 
     @property
     @abstractmethod
@@ -82,6 +122,40 @@ class EvolutionProblem(Problem):
         they are stored.
         """
 
+    @property
+    def target(self) -> float | None:
+        """Where ``resolve`` can only guess: what the modes at the edge of the spectrum may hold, relative in L2,
+        before the degree is doubled; thirty times as much is allowed to the local errors of the time steps,
+        summed up, before these are shortened. None: what ``resolve`` says is taken.
+        """
+        return None
+
+    def coefficient(self, name: str, inputs: Dataset | None) -> float | Tensor:
+        """A parameter as a factor of coefficients c: a number, or (N, 1, ..., 1) where samples differ."""
+        value = parameter(self, self.parameters, name, inputs)
+        return value if isinstance(value, float) else value.view(-1, *(1,) * (self.ndim + 1))
+
+    def column(self, name: str, inputs: Dataset) -> Tensor:
+        """A parameter as a vector: (N,) where samples differ, otherwise (1,); real, in the inputs' precision."""
+        value = parameter(self, self.parameters, name, inputs)
+        like = lead(inputs)
+        real = like.real.dtype if like.is_complex() else like.dtype
+        return value.to(real) if isinstance(value, Tensor) else torch.full((1,), value, dtype=real, device=like.device)
+
+    def stack(self, *columns: Tensor) -> Tensor:
+        """Columns (N,) or (1,) as theta, (N or 1, Q)."""
+        return torch.stack(torch.broadcast_tensors(*columns), 1)
+
+    def draw(self, indices: Sequence[int], seed: int, grid: Grid, fields: Mapping[str, RandomField]) -> Dataset:
+        """Random inputs: mu from the ranges among the parameters, u0 with one random field a channel."""
+        streams: list[np.random.Generator] = [stream(seed, i) for i in indices]
+        mu = draw_parameters(self, tuple(self.parameters), streams)
+        u0 = torch.cat([f.sample(streams, grid) for f in fields.values()], 1)
+        names = {"u0": tuple(fields), "u": tuple(fields)}
+        if mu is not None:
+            names["mu"] = varying(self, tuple(self.parameters))
+        return Dataset(grid, u0=u0, mu=mu, names=names, problem=self.config())
+
     def grid(self, resolution: int | Sequence[int]) -> Grid:
         return Grid.make(sizes(resolution, self.ndim, 4, type(self).__name__), "periodic", self.lo, self.hi)
 
@@ -94,9 +168,41 @@ class EvolutionProblem(Problem):
         terms = self.operators(space)
         return torch.tensordot(self.theta(inputs).to(terms.dtype), terms, dims=1)
 
-    def space(self, grid: Grid, points: Sequence[int], like: Tensor) -> SpectralSpace:
-        """Polynomials whose products are formed without aliasing on so many points."""
-        return SpectralSpace(grid, points, factors=self.factors, dtype=like.dtype, device=like.device)
+    def space(self, grid: Grid, points: Sequence[int], like: Tensor, dealias: bool = True) -> SpectralSpace:
+        """Polynomials whose products are formed on so many points, without aliasing unless told otherwise."""
+        real = like.real.dtype if like.is_complex() else like.dtype
+        return SpectralSpace(
+            grid,
+            points,
+            factors=self.factors,
+            dealias=dealias,
+            real=not self.complex_state,
+            dtype=real,
+            device=like.device,
+        )
+
+    def state(self, u: Tensor) -> Tensor:
+        """Point values (..., C, *space) as the solver has them: complex from two real channels each, where the
+        equation is complex and u is not.
+        """
+        axis = u.ndim - 1 - self.ndim
+        if self.complex_state == u.is_complex():
+            return u
+        if u.is_complex() or u.shape[axis] % 2:
+            raise NWidthError(
+                type(self).__name__,
+                got=f"u of {u.dtype} and shape {tuple(u.shape)}",
+                expected="complex values, or channels real, imaginary" if self.complex_state else "real values",
+            )
+        pairs = u.unflatten(axis, (-1, 2))
+        return torch.complex(pairs.select(axis + 1, 0), pairs.select(axis + 1, 1))
+
+    def channels(self, state: Tensor, like: Tensor) -> Tensor:
+        """Inverse of ``state``: complex values where ``like`` is complex, otherwise two real channels each."""
+        if like.is_complex() or not self.complex_state:
+            return state
+        axis = state.ndim - 1 - self.ndim
+        return torch.stack([state.real, state.imag], axis + 1).flatten(axis, axis + 1)
 
     def tendency(self, u: Tensor, inputs: Dataset) -> Tensor:
         """L u + N(u) at the points of ``inputs.grid`` for point values u (N, C, *space): what u_t must equal.
@@ -105,8 +211,16 @@ class EvolutionProblem(Problem):
         """
         grid: Grid = inputs.grid  # type: ignore[assignment]
         space = self.space(grid, [(self.factors + 1) * (n // 2) + 1 for n in grid.shape], u)
-        c = space.coefficients(u)
-        return space.at(self.linear(space, inputs) * c + self.nonlinear(c, space, inputs), grid.shape)
+        c = space.coefficients(self.state(u))
+        rate = space.at(self.linear(space, inputs) * c + self.nonlinear(c, space, inputs), grid.shape)
+        return self.channels(rate, u)
+
+    def trajectory(
+        self, c: Tensor, space: SpectralSpace, inputs: Dataset, times: Sequence[float], step: float
+    ) -> Iterator[Tensor]:
+        """Coefficients at increasing times from those at ``inputs.t0``, by steps of at most ``step``."""
+        nonlinear = partial(self.nonlinear, space=space, inputs=inputs)
+        return integrate(self.linear(space, inputs), nonlinear, c, inputs.t0, times, step, scheme=self.scheme)
 
     def simulate(self, indices: Sequence[int], seed: int, grid: Grid, *, device: str = "cpu") -> Dataset:
         """As ``Problem.simulate``, with the solution's values on a grid too coarse for the initial state, not a
@@ -120,46 +234,33 @@ class EvolutionProblem(Problem):
         """``inputs`` with u (N, T, C, *space) at ``inputs.t``, or at ``stored_times()`` where there are none.
 
         u0 is read as its trigonometric interpolant. A nodal grid that holds both ends of the period is taken
-        as the periodic grid without the last point.
+        as the periodic grid without the last point. With ``accuracy``, ``attributes["accuracy"]`` is the largest
+        change of a sample in the last refinement.
 
         Raises NWidthError where u0 is missing or not finite, the grid is not on [lo, hi), or a solution would
-        need more than 2^16 points on an axis or ceases to be finite.
+        need more than 2^16 points on an axis (2^24 in all) or ceases to be finite.
         """
         self.need(inputs)
         inputs = inputs.load()
         stored = self.on_period(inputs.inputs())
-        given, shape = lead(stored), stored.grid.shape
+        given = lead(stored)
         if not all(bool(torch.isfinite(getattr(stored, k)).all()) for k in stored.reads):
             raise NWidthError(
                 f"{type(self).__name__}.solve", got="NaN or infinite values in the inputs", expected="finite inputs"
             )
+        self.state(stored.u0)  # type: ignore[arg-type]  # an error where it has too few channels
         t = self.stored_times() + inputs.t0 if inputs.t is None else inputs.t
-        groups = self.groups(stored, float(t[0]) - inputs.t0)
-        working = stored.to(dtype=dtype)
-        u0: Tensor = working.u0  # type: ignore[assignment]
-        u = u0.new_empty(len(u0), len(t), *u0.shape[1:])
-        for rows, points, step in groups:
-            batch = working[rows]
-            space = self.space(stored.grid, [points] * self.ndim, u0)  # type: ignore[arg-type]
-
-            def nonlinear(c: Tensor, space: SpectralSpace = space, batch: Dataset = batch) -> Tensor:
-                return self.nonlinear(c, space, batch)
-
-            states = integrate(
-                self.linear(space, batch), nonlinear, space.coefficients(u0[rows]), inputs.t0, t.tolist(), step
-            )
-            for j, c in enumerate(states):
-                u[rows, j] = space.at(c, shape)
-        if not bool(torch.isfinite(u).all()):
-            raise NWidthError(
-                f"{type(self).__name__}.solve",
-                got="a solution that ceased to be finite",
-                expected="a stable time step",
-                fix="lower cfl",
-            )
-        if shape != inputs.grid.shape:
-            u = torch.cat([u, u[..., :1]], -1)
-        return replace(inputs, u=u.to(given.dtype), t=t, problem=self.config())
+        attributes = inputs.attributes
+        if self.accuracy is None:
+            u = march(self, stored, t, dtype)
+        else:
+            u, change = solve_to_accuracy(self, stored, t, dtype, self.accuracy)
+            attributes = {**attributes, "accuracy": change}
+        u = self.channels(u, given)
+        for i, axis in enumerate(inputs.grid.axes):  # type: ignore[union-attr]
+            if axis.n != stored.grid.shape[i]:  # the end of the period again
+                u = torch.cat([u, u.narrow(i - self.ndim, 0, 1)], i - self.ndim)
+        return replace(inputs, u=u.to(given.dtype), t=t, problem=self.config(), attributes=attributes)
 
     def groups(self, inputs: Dataset, longest: float) -> list[tuple[list[int], int, float]]:
         """Samples (indices, points on each axis, time step) that are solved together.
@@ -167,48 +268,36 @@ class EvolutionProblem(Problem):
         Points are rounded up to 2^p or 3 * 2^p and steps down to ``longest`` * 2^(-j), sample by sample, so
         that a sample's discretisation does not depend on the batch that it is in.
         """
-        degree, step = self.resolve(inputs)
-        worst = float(degree.max())
-        if not worst * (self.factors + 1) < MOST_POINTS:
-            raise NWidthError(
-                f"{type(self).__name__}.solve",
-                got=f"a solution that needs {worst:.3g} modes to be resolved",
-                expected=f"fewer than {MOST_POINTS // (self.factors + 1)}",
-                fix="raise the viscosity, smooth the initial state, or loosen tolerance",
-            )
-        points = [good_size((self.factors + 1) * math.ceil(k) + 1) for k in degree.tolist()]
-        halvings = [max(0, math.ceil(math.log2(longest / h) - 1e-9)) for h in step.tolist()]
-        if max(halvings) > 20:
-            raise NWidthError(
-                f"{type(self).__name__}.solve",
-                got=f"time steps of {float(step.min()):.1e}",
-                expected=f"fewer than a million of them in {longest:.3g}",
-                fix="scale the initial state down or store more times",
-            )
-        members: dict[tuple[int, int], list[int]] = {}
-        for i, key in enumerate(zip(points, halvings)):
-            members.setdefault(key, []).append(i)
-        return [(v, n, longest * 2.0**-j) for (n, j), v in sorted(members.items())]
+        return groups_of(self, inputs, longest)
 
     def on_period(self, data: Dataset) -> Dataset:
         """The data on the periodic grid of [lo, hi)^d that its points are.
 
-        A nodal grid that holds both ends of the period loses its last point; any other grid is an error.
+        A nodal axis that holds both ends of the period loses its last point; one that ends a spacing before hi
+        is periodic already; any other grid is an error.
         """
         grid = data.grid
         axes = grid.axes if isinstance(grid, Grid) and grid.ndim == self.ndim else ()
+        cuts = [self._closed(a) for a in axes]
+        if not cuts or None in cuts:
+            raise NWidthError(
+                type(self).__name__,
+                got=grid.describe(),
+                fix="set lo and hi to the data's",
+                expected=f"{self.ndim} periodic axes on [{self.lo:g}, {self.hi:g})",
+            )
+        fields: dict[str, Any] = {}
+        for k in ("u", "a", "u0"):
+            v = getattr(data, k)
+            if v is not None and any(cuts):
+                fields[k] = v[(..., *(slice(None, -1) if cut else slice(None) for cut in cuts))]
+        return replace(data, grid=self.grid([a.n - bool(cut) for a, cut in zip(axes, cuts)]), **fields)
+
+    def _closed(self, axis: Axis) -> bool | None:
+        """Whether the axis holds the end of the period; None where it is no axis of the box."""
         close = 1e-6 * (self.hi - self.lo)
-        if axes and all(abs(a.lo - self.lo) < close and abs(a.hi - self.hi) < close for a in axes):
-            if all(a.kind == "periodic" for a in axes):
-                return replace(data, grid=self.grid([a.n for a in axes]))
-            if self.ndim == 1 and axes[0].kind == "nodal":
-                fields: dict[str, Any] = {
-                    k: v[..., :-1] for k in ("u", "a", "u0") if (v := getattr(data, k)) is not None
-                }
-                return replace(data, grid=self.grid(axes[0].n - 1), **fields)
-        raise NWidthError(
-            type(self).__name__,
-            got=grid.describe(),
-            fix="set lo and hi to the data's",
-            expected=f"{self.ndim} periodic axes on [{self.lo:g}, {self.hi:g})",
-        )
+        if abs(axis.lo - self.lo) > close or axis.kind not in ("periodic", "nodal"):
+            return None
+        if abs(axis.hi - self.hi) < close:
+            return axis.kind == "nodal"
+        return False if axis.kind == "nodal" and abs(axis.hi + axis.spacing - self.hi) < close else None

@@ -23,12 +23,13 @@ from rich.progress import (
 )
 
 from .. import __version__
-from ..backends import Grid
+from ..backends import Grid, Mesh
 from ..data import Dataset, load_native, save_dataset
-from ..data.arrays import close_h5
 from ..data.dataset import INPUTS
 from ..data.files import load_state, save_state, write_json
+from ..data.handles import close_h5
 from ..errors import NWidthError
+from .meshes import mesh_hash
 from .problem import Problem
 
 _FIELDS = ("u", *INPUTS)
@@ -77,7 +78,7 @@ def generate(
             {
                 "problem": problem.config(),
                 "n": n,
-                "grid": grid.to_dict(),
+                "grid": _describe(grid),
                 "seed": seed,
                 "dtype": str(number).removeprefix("torch."),
                 "block": block,
@@ -120,12 +121,19 @@ def generate(
     return out
 
 
+def _describe(grid: Grid | Mesh) -> dict[str, Any]:
+    """A grid's axes; of a mesh its size and a hash, since its points may be many."""
+    if isinstance(grid, Mesh):
+        return {"type": "mesh", "points": len(grid.points), "sha256": mesh_hash(grid)}
+    return grid.to_dict()
+
+
 def _save_block(file: Path, data: Dataset) -> None:
     state: dict[str, Any] = {k: v for k in _FIELDS if (v := getattr(data, k)) is not None}
     save_state(file, {"fields": state, "t": data.t, "t0": data.t0, "names": dict(data.names)})
 
 
-def _load_block(file: Path, grid: Grid, problem: Problem) -> Dataset:
+def _load_block(file: Path, grid: Grid | Mesh, problem: Problem) -> Dataset:
     state = load_state(file)
     names = {k: tuple(v) for k, v in state["names"].items()}
     return Dataset(grid, t=state["t"], t0=state["t0"], names=names, problem=problem.config(), **state["fields"])
@@ -188,7 +196,7 @@ def _compare(out: Path, plan: Mapping[str, Any]) -> None:
     """Nothing where the file holds this data set, NWidthError otherwise."""
     try:
         data = load_native(out)
-        found = {**data.attributes, "problem": data.problem, "grid": data.grid.to_dict()}
+        found = {**data.attributes, "problem": data.problem, "grid": _describe(data.grid)}
     except (NWidthError, KeyError):
         found = {}
     close_h5()

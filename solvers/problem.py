@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..backends import Grid
+from ..build import build
 from ..data import Dataset
 from ..data.dataset import INPUTS
 from ..errors import NWidthError
@@ -73,6 +74,19 @@ class Problem(ABC):
                 expected="inputs " + ", ".join(self.reads),
                 fix="name their keys in data.fields",
             )
+
+
+def problem_of(data: Dataset, given: Problem | None, where: str) -> Problem:
+    """``given``, or else the problem that the data set records; NWidthError where there is neither."""
+    found = given if given is not None or not data.problem else build(data.problem)
+    if not isinstance(found, Problem):
+        raise NWidthError(
+            where,
+            got="data that do not say which problem made them" if found is None else f"a {type(found).__name__}",
+            expected="the equation",
+            fix="pass problem=NAME",
+        )
+    return found
 
 
 def lead(inputs: Dataset) -> Tensor:

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ..backends import Grid
-from ..backends.transforms import Fourier
+from ..backends.spectral_paths import analyse, synthesise, to_complex
+from ..backends.transforms import Fourier, Transform
 from ..errors import NWidthError
 
 
 class SpectralSpace:
-    """Real trigonometric polynomials of degree K_i along axis i of a periodic box.
+    """Trigonometric polynomials of degree K_i along axis i of a periodic box, real or complex (``real=False``).
 
-    States are Fourier coefficients c (..., *counts) with frequencies -K..K, on the last axis 0..K. A product
-    of ``factors`` polynomials is formed at ``shape`` points and truncated to degree K again. No alias reaches
-    the kept modes when n > (factors + 1) K, which fixes K = (n - 1) // (factors + 1): for quadratic terms the
-    2/3 rule (Orszag 1971).
+    States are Fourier coefficients c (..., *counts) with frequencies -K..K, of real polynomials on the last axis
+    0..K. A product of ``factors`` polynomials is formed at ``shape`` points and truncated to degree K again. No
+    alias reaches the kept modes when n > (factors + 1) K, which fixes K = (n - 1) // (factors + 1): for
+    quadratic terms the 2/3 rule (Orszag 1971).
+
+    With ``dealias=False`` all n modes of the n points are kept and products alias: the pseudo-spectral
+    collocation method. Odd derivatives of the mode n/2 of an even number of points are zero.
 
     >>> space = SpectralSpace(Grid.make((16,)), (64,))
     >>> x = space.grid.coordinates()[0]
@@ -29,39 +34,63 @@ class SpectralSpace:
     ((21,), True)
     """
 
+    LONGEST_PRODUCT: ClassVar[int] = 12  # points up to which a product with a matrix beats the FFT, on one core
+
     def __init__(
         self,
         grid: Grid,
         shape: Sequence[int],
         *,
         factors: int = 2,
+        dealias: bool = True,
+        real: bool = True,
         dtype: torch.dtype = torch.float64,
         device: torch.device | str = "cpu",
     ):
         if not all(grid.periodic):
             raise NWidthError("SpectralSpace", got=grid.describe(), expected="periodic axes")
-        self.grid = grid.with_shape(shape)
+        self.grid, self.real = grid.with_shape(shape), real
         self.shape = self.grid.shape
-        self.degree = tuple((n - 1) // (factors + 1) for n in self.shape)
-        self.modes = tuple(2 * k + 1 for k in self.degree)
-        lengths = [a.length for a in grid.axes]
-        self.transform = Fourier(grid.ndim, lengths=lengths)
-        self.counts = self.transform.counts(self.modes)
+        if dealias:
+            self.degree = tuple((n - 1) // (factors + 1) for n in self.shape)
+            self.modes = tuple(2 * k + 1 for k in self.degree)
+        else:
+            self.degree, self.modes = tuple(n // 2 for n in self.shape), self.shape
+        self._prepare(Fourier(grid.ndim, real=real, lengths=[a.length for a in grid.axes]), 2 * math.pi, dtype, device)
+
+    def _prepare(self, transform: Transform, turn: float, dtype: torch.dtype, device: torch.device | str) -> None:
+        """What follows from ``grid``, ``shape``, ``modes`` and the bases, whose frequency k is ``turn`` k / length."""
+        self.transform = transform
+        # the transform's own steps, without its checks of arguments in every call
+        self._by_matmul = [n <= self.LONGEST_PRODUCT for n in self.shape]
+        self.counts = transform.counts(self.modes)
+        self.frequencies = transform.frequencies(self.modes)
         self.wavenumbers: list[Tensor] = []
         self._symbols: dict[tuple[int, int], Tensor] = {}
-        for i, (k, length) in enumerate(zip(self.transform.frequencies(self.modes), lengths)):
-            k = (2 * math.pi / length) * k.to(torch.float64)
-            self.wavenumbers.append(k.view(-1, *(1,) * (grid.ndim - 1 - i)).to(dtype=dtype, device=device))
+        for i, (k, axis) in enumerate(zip(self.frequencies, self.grid.axes)):
+            k = (turn / axis.length) * k.to(torch.float64)
+            self.wavenumbers.append(k.view(-1, *(1,) * (self.grid.ndim - 1 - i)).to(dtype=dtype, device=device))
 
     def coefficients(self, values: Tensor) -> Tensor:
         """Coefficients of point values (..., *n) on any uniform grid of the box; higher modes are dropped."""
         if tuple(values.shape[-len(self.shape) :]) != self.shape:
             values = self.transform.resize(values, self.shape)
-        return self.transform.forward(values, self.modes)
+        if torch.is_autocast_enabled(values.device.type):
+            return self.transform.forward(values, self.modes)
+        values = values if self.real else to_complex(values)
+        first = values.ndim - len(self.shape)
+        for i, basis in reversed(list(enumerate(self.transform.bases))):
+            values = analyse(basis, values, first + i, self.modes[i], self._by_matmul[i])
+        return values
 
     def values(self, c: Tensor) -> Tensor:
         """Point values (..., *shape)."""
-        return self.transform.inverse(c, self.shape, self.modes)
+        if torch.is_autocast_enabled(c.device.type):
+            return self.transform.inverse(c, self.shape, self.modes)
+        first = c.ndim - len(self.shape)
+        for i, basis in enumerate(self.transform.bases):
+            c = synthesise(basis, c, first + i, self.modes[i], self.shape[i], self._by_matmul[i])
+        return c
 
     def at(self, c: Tensor, shape: Sequence[int]) -> Tensor:
         """Values at the points of a grid of any shape, coarse or fine: no mode is dropped or filtered."""
@@ -73,11 +102,21 @@ class SpectralSpace:
                 fine = fine.index_select(dim, torch.arange(0, fine.shape[dim], s, device=fine.device))
         return fine
 
+    def symbol(self, axis: int, order: int = 1) -> Tensor:
+        """(i k)^order along an axis, broadcast against coefficients: real for even orders, else imaginary."""
+        if (axis, order) not in self._symbols:
+            k = self.wavenumbers[axis]
+            power = k**order * (-1.0) ** (order // 2)
+            if order % 2:
+                highest = (2 * self.frequencies[axis].abs() == self.shape[axis]).to(k.device)
+                power = torch.where(highest.view(k.shape), torch.zeros_like(power), power)
+                power = torch.complex(torch.zeros_like(power), power)
+            self._symbols[axis, order] = power
+        return self._symbols[axis, order]
+
     def derivative(self, c: Tensor, axis: int, order: int = 1) -> Tensor:
         """Coefficients of the order-th derivative along an axis."""
-        if (axis, order) not in self._symbols:
-            self._symbols[axis, order] = (1j * self.wavenumbers[axis]) ** order
-        return c * self._symbols[axis, order]
+        return c * self.symbol(axis, order)
 
     def laplacian(self) -> Tensor:
         """Symbol of the Laplacian, -|k|^2, shape (*counts)."""
@@ -85,6 +124,43 @@ class SpectralSpace:
         for k in self.wavenumbers:
             total = total - k**2
         return total
+
+    def energies(self, c: Tensor) -> Tensor:
+        """Mean over the box of |u|^2, mode by mode, (..., *counts): on a half axis -k counts with k."""
+        power = c.abs().square()
+        if self.real:
+            twice = torch.full((self.counts[-1],), 2.0, dtype=power.dtype, device=power.device)
+            twice[0] = 1.0
+            power = power * twice
+        return power
+
+    def edge(self, c: Tensor, part: float = 1 / 8) -> Tensor:
+        """Root of the share of |u|^2 in the outermost ``part`` of the modes of any axis, c (N, C, *counts) -> (N,)."""
+        power = self.energies(c)
+        outer = torch.zeros(self.counts, dtype=torch.bool, device=c.device)
+        for i, (k, degree) in enumerate(zip(self.frequencies, self.degree)):
+            beyond = (k.abs() > (1 - part) * degree).to(c.device)
+            outer |= beyond.view(-1, *(1,) * (len(self.shape) - 1 - i))
+        total = power.flatten(1).sum(1)
+        share = (power * outer).flatten(1).sum(1) / torch.where(total > 0, total, torch.ones_like(total))
+        return share.sqrt()
+
+
+def bandwidth(u: Tensor, ndim: int, tolerance: float) -> Tensor:
+    """For each row of point values (N, C, *space) the least degree whose remainder is below ``tolerance`` in
+    relative L2, float64 (N,): the largest over the axes.
+    """
+    degree = torch.zeros(len(u), dtype=torch.float64)
+    for i in range(ndim):
+        rows = u.movedim(u.ndim - ndim + i, -1)
+        power = Fourier(1, real=False).forward(rows.cpu()).abs().square()
+        power = power.double().flatten(1, -2).sum(1)
+        k = Fourier(1, real=False).frequencies(power.shape[-1])[0].abs().long()
+        by_degree = power.new_zeros(len(power), int(k.max()) + 1).index_add_(1, k, power)
+        tail = by_degree.flip(-1).cumsum(-1).flip(-1)  # tail[k] = sum from k up
+        beyond = torch.cat([tail[:, 1:], torch.zeros_like(tail[:, :1])], -1)
+        degree = torch.maximum(degree, (beyond > tolerance**2 * tail[:, :1]).sum(-1).double())
+    return degree
 
 
 def good_size(n: int) -> int:

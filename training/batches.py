@@ -40,7 +40,7 @@ class Pairs(TorchDataset):
             order.append(places)
             parts.append(tuple(v[local] for v in self.kept[g]) if self.kept else self.task.pair(self.images[g], local))
         if len(parts) == 1:
-            return parts[0]  # type: ignore[return-value]
+            return parts[0]
         back = torch.cat(order).argsort()
         return torch.cat([x for x, _ in parts])[back], torch.cat([y for _, y in parts])[back]
 

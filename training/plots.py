@@ -15,9 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..backends import Grid, Mesh, grid_from_dict
-from ..data import Dataset
 from ..data.files import load_state, whole_file
-from ..data.nwidth import NWidth
 from .runs import PICTURES
 
 COLORS = plt.get_cmap("tab10").colors  # type: ignore[attr-defined]
@@ -33,7 +31,7 @@ def draw_all(report: Mapping[str, Any], folder: Path) -> list[tuple[str, Path]]:
             (
                 "Test error against the processor time of the fit; whiskers: median to worst sample; line: Pareto "
                 "front.",
-                _save(error_against_cost(test, color), folder / "error_cost.png"),
+                save(error_against_cost(test, color), folder / "error_cost.png"),
             )
         )
     if report["n_width"] is not None:
@@ -41,28 +39,28 @@ def draw_all(report: Mapping[str, Any], folder: Path) -> list[tuple[str, Path]]:
             (
                 "The n-width curve of the data, and each surrogate's test error at its rank (rows without a rank "
                 "at the right edge): a row below the curve does what no linear reduction of its size can.",
-                _save(error_against_width(test, report["n_width"], color), folder / "n_width.png"),
+                save(error_against_width(test, report["n_width"], color), folder / "n_width.png"),
             )
         )
     if test:
         made.append(
             (
                 "Share of test samples with an error below the value on the axis.",
-                _save(error_distribution(report["rows"], color), folder / "errors.png"),
+                save(error_distribution(report["rows"], color), folder / "errors.png"),
             )
         )
     if any("val_rel_l2" in h and "epoch" in h for r in report["rows"] for h in r.get("history") or []):
         made.append(
             (
                 "Validation error during training, one line a seed.",
-                _save(learning_curves(report["rows"], color), folder / "learning.png"),
+                save(learning_curves(report["rows"], color), folder / "learning.png"),
             )
         )
     if any("rel_l2_over_time" in r for r in report["rows"]):
         made.append(
             (
                 "Test error as the prediction goes on in time.",
-                _save(error_over_time(report["rows"], color), folder / "over_time.png"),
+                save(error_over_time(report["rows"], color), folder / "over_time.png"),
             )
         )
     seen = set()
@@ -76,13 +74,13 @@ def draw_all(report: Mapping[str, Any], folder: Path) -> list[tuple[str, Path]]:
             made.append(
                 (
                     f"{row['surrogate']}: the test samples with the median and with the worst error.",
-                    _save(figure, folder / f"samples_{row['surrogate']}.png"),
+                    save(figure, folder / f"samples_{row['surrogate']}.png"),
                 )
             )
     return made
 
 
-def _save(figure: Figure, path: Path) -> Path:
+def save(figure: Figure, path: Path) -> Path:
     with whole_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110, bbox_inches="tight")
     plt.close(figure)
@@ -219,21 +217,6 @@ def samples(state: Mapping[str, Any], title: str) -> Figure:
         row[2].set_title(f"{title}: error {entry['error']:.3g}", fontsize=9)
         row[3].set_title("prediction - truth", fontsize=9)
     return figure
-
-
-def draw_data(data: Dataset, width: NWidth, folder: Path) -> list[Path]:
-    """The n-width curve and the first three samples of a data set."""
-    folder.mkdir(parents=True, exist_ok=True)
-    made = [_save(error_against_width([], width.to_dict(), {}), folder / "n_width.png")]
-    count = min(3, len(data))
-    some = data[range(count)].load()
-    where = Where(data.grid, data.t)
-    figure, axes = plt.subplots(count, 2, figsize=(8, 2.8 * count), squeeze=False, constrained_layout=True)
-    for i, row in enumerate(axes):
-        where.input(row[0], some.a[i] if some.a is not None else None if some.u0 is None else some.u0[i])
-        where.draw(row[1], np.asarray(some.solution[i]))
-        row[1].set_title(f"solution of sample {i}", fontsize=9)
-    return [*made, _save(figure, folder / "samples.png")]
 
 
 class Where:

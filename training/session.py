@@ -14,7 +14,9 @@ from torch import Tensor
 
 from ..build import build
 from ..data import Dataset, Roles, Split, Surrogate, apply_split, open_dataset
-from ..data.arrays import H5Array
+from ..data.arrays import blocks
+from ..data.download import ensure
+from ..data.values import cast, complex_as
 from ..errors import NWidthError
 
 
@@ -55,23 +57,27 @@ def set_threads(threads: Any) -> int:
 
 def open_data(config: Mapping[str, Any], path: str | None = None) -> Dataset:
     """The data set that ``config`` (the ``data`` group) describes, thinned and limited as it says."""
+    config = ensure(config) if path is None else config
     path = path or config["path"]
     if not path:
         raise NWidthError("data.path", got="nothing", expected="a file", fix="add data.path=FILE")
     named = {k: {r: _keys(v) for r, v in config[k].items() if v is not None} for k in ("fields", "axes", "coordinates")}
     roles = Roles(named["fields"], named["axes"], named["coordinates"], config["kind"], config["lo"], config["hi"])
-    data = open_dataset(path, roles, config["format"])
+    resolution, times = config.get("resolution"), config.get("times")
+    data = open_dataset(path, roles, config["format"], resolution=resolution, times=times)
     if config["n"] is not None:
-        if whole_number("data.n", config["n"], 1) > len(data):
-            raise NWidthError("data.n", got=f"{config['n']}", expected=f"1 to {len(data)}, the samples of {path}")
-        data = data[: config["n"]]
+        n = whole_number("data.n", config["n"], 1)
+        if n > len(data):
+            raise NWidthError("data.n", got=f"{n}", expected=f"1 to {len(data)}, the samples of {path}")
+        kept = {k: v[v < n] for k, v in data.splits.items()}
+        data = replace(data[:n], splits={k: v for k, v in kept.items() if len(v)})
     data = data.thin(*(whole_number(f"data.{k}", config[k], 1) for k in ("stride", "time_stride")))
     if config["dtype"] is not None:
         dtypes = {"float32": torch.float32, "float64": torch.float64}
         if config["dtype"] not in dtypes:
             raise NWidthError("data.dtype", got=repr(config["dtype"]), expected="float32, float64 or null")
-        data = data.to(dtype=dtypes[config["dtype"]])
-    return data
+        data = cast(data, dtypes[config["dtype"]])
+    return complex_as(data, config.get("complex") or "keep")
 
 
 def _keys(value: Any) -> Any:
@@ -80,7 +86,7 @@ def _keys(value: Any) -> Any:
 
 def open_session(config: Mapping[str, Any]) -> Session:
     """Data and split of a command: one file that is split, or separate files for validation and test."""
-    where = config["data"]
+    where = ensure(config["data"])
     data = open_data(where)
     split: Split = build(config["split"])
     others = {name: open_data(where, where[f"{name}_path"]) for name in ("test", "val") if where[f"{name}_path"]}
@@ -115,19 +121,13 @@ def check_finite(parts: Mapping[str, Dataset]) -> None:
             value = getattr(part, field)
             if value is None:
                 continue
-            block = max(1, 2**26 // max(value.nbytes // max(len(value), 1), 1))
-            for start in range(0, len(value), block):
-                piece = (
-                    value.read(slice(start, start + block))
-                    if isinstance(value, H5Array)
-                    else value[start : start + block]
-                )
+            for samples, _, piece in blocks(value, timed=field == "u" and part.time_dependent):
                 bad = (~torch.isfinite(piece)).flatten(1).any(1).nonzero().flatten()
                 if len(bad):
                     raise NWidthError(
                         f"data {part.source}",
                         got=f"NaN or infinite values in {field} of {len(bad)} {name} samples "
-                        f"(first: {int(bad[0]) + start})",
+                        f"(first: {int(bad[0]) + samples.start})",
                         expected="finite data",
                         fix="see nwidth info, then leave them out or repair the file",
                     )

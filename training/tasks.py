@@ -12,9 +12,10 @@ from torch import Tensor
 
 from ..backends import Axis, Grid, Mesh, grid_from_dict
 from ..data import Dataset
-from ..data.arrays import Array, H5Array
+from ..data.arrays import Array, loaded
 from ..data.normalize import Normalizer
 from ..data.resampling import at_times
+from ..data.windows import Windows
 from ..errors import NWidthError
 
 Network = Callable[[Tensor], Tensor]
@@ -60,7 +61,7 @@ class Task(ABC):
                 "NeuralSurrogate.fit",
                 got="a complex solution",
                 expected="real fields",
-                fix="store real and imaginary parts as two channels",
+                fix="set data.complex=channels: real and imaginary parts as channels",
             )
         self.channels = {"u": u.shape[2] if train.time_dependent else u.shape[1]}
         for k in ("a", "u0"):
@@ -121,7 +122,7 @@ class Task(ABC):
                     expected=", ".join(self.reads),
                     fix="name its key in data.fields",
                 )
-            value = _read(value)
+            value = loaded(value)
             if value.shape[1] != self.channels[k]:
                 raise NWidthError(
                     "predict", got=f"{value.shape[1]} channels in {k}", expected=f"{self.channels[k]}, as in training"
@@ -136,7 +137,7 @@ class Task(ABC):
         return torch.cat(parts, 1)
 
     def _cast(self, value: Array) -> Tensor:
-        return _read(value).to(self.dtype)
+        return loaded(value).to(self.dtype)
 
     @property
     def _shares_state(self) -> bool:
@@ -294,20 +295,10 @@ class Rollout(Task):
         return len(data) * len(data.t)  # type: ignore[arg-type]
 
     def pair(self, data: Dataset, items: Tensor) -> tuple[Tensor, Tensor]:
-        steps = len(data.t)  # type: ignore[arg-type]
-        samples, k = items // steps, items % steps
-        u, u0 = data.solution, data.u0
-        assert u0 is not None
-        now, then = [], []
-        for i, j in zip(samples.tolist(), k.tolist()):
-            window = (
-                u.read([i], slice(max(j - 1, 0), j + 1))[0] if isinstance(u, H5Array) else u[i, max(j - 1, 0) : j + 1]
-            )
-            now.append(window[0] if j else u0[i])
-            then.append(window[-1])
-        state, y = torch.stack(now), torch.stack(then)
-        some = replace(data[samples], u=None)
-        return self.encode(some.load(), self._cast(state)), self._cast(y)
+        read = Windows(data).batch(items)
+        now, then = read["past"][:, 0], read["future"][:, 0]
+        some = replace(data, u=None, u0=now, a=read.get("a"), mu=read.get("mu"), t=None, splits={})
+        return self.encode(some), self._cast(then)
 
     def decode(self, out: Tensor, x: Tensor) -> Tensor:
         at = sum(self.channels[k] for k in self.reads[: self.reads.index("u0")])
@@ -375,7 +366,3 @@ class _Increments:
     def __getitem__(self, where: slice) -> Tensor:
         u = self.u[where]
         return u.diff(dim=1) if u.shape[1] > 1 else u
-
-
-def _read(value: Array) -> Tensor:
-    return value.read() if isinstance(value, H5Array) else value

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from ..arrays import open_h5
 from ..dataset import Dataset
+from ..handles import open_h5
 from ..native import is_native, load_native
-from ..roles import Roles
+from ..roles import Roles, with_kind
 from . import plain
 
 
@@ -14,4 +14,7 @@ def matches(path: Path) -> bool:
 
 
 def read(path: Path, roles: Roles) -> Dataset:
-    return plain.read(path, roles) if roles.fields else load_native(path)
+    if roles.fields:
+        return plain.read(path, roles)
+    roles.own_conventions(f"open {path}")
+    return with_kind(load_native(path), roles.kind)

@@ -1,4 +1,7 @@
-"""NumPy ``.npz`` archives and single ``.npy`` arrays, with keys named in data.fields (a .npy array is called ``u``)."""
+"""NumPy ``.npz`` archives, and single ``.npy`` arrays, which are called ``u`` and stay on disk.
+
+Keys are named in data.fields, or tell their roles (see ``names``).
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import NWidthError
-from ..arrays import first_line
 from ..dataset import Dataset
+from ..handles import first_line
 from ..roles import Roles, assemble
-from ..stores import MemoryStore
+from ..stores import MemoryStore, NpyStore, Store
+from .names import by_name
 
 
 def matches(path: Path) -> bool:
@@ -18,9 +22,16 @@ def matches(path: Path) -> bool:
 
 
 def read(path: Path, roles: Roles) -> Dataset:
+    store: Store = NpyStore(path, {"u": path}) if path.suffix == ".npy" else _archive(path)
+    roles, names = by_name(store, roles)
+    numbers = {} if path.suffix == ".npy" else _single(store, roles)
+    return assemble(store, roles, format="NumPy", names=names, attributes=numbers)
+
+
+def _archive(path: Path) -> MemoryStore:
     try:
         content = np.load(path, allow_pickle=False)
-        arrays = {"u": content} if isinstance(content, np.ndarray) else {k: content[k] for k in content.files}
+        arrays = {k: content[k] for k in content.files}
     except Exception as e:  # NumPy raises many kinds for a damaged archive
         raise NWidthError(
             f"open {path}",
@@ -28,5 +39,10 @@ def read(path: Path, roles: Roles) -> Dataset:
             expected="plain arrays",
             fix="save arrays of numbers only",
         ) from None
-    numbers = {k: v for k, v in arrays.items() if isinstance(v, np.ndarray) and v.dtype.kind in "biufc"}
-    return assemble(MemoryStore(path, numbers), roles, format="NumPy")
+    return MemoryStore(path, {k: v for k, v in arrays.items() if v.dtype.kind in "biufc"})
+
+
+def _single(store: Store, roles: Roles) -> dict[str, float]:
+    """Single numbers beside the fields are attributes."""
+    used = {k for r in ("u", "a", "u0", "mu", "t") for k in roles.keys(r)}
+    return {k: float(store.values(k)) for k in store.keys() if k not in used and store.shape(k) == ()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -11,13 +11,12 @@ import torch
 from torch import Tensor
 
 from ...backends import Grid
-from ...backends.transforms import Fourier
 from ...data import Dataset
 from ...errors import NWidthError
 from ..evolution import EvolutionProblem
-from ..problem import lead
-from ..random_fields import GaussianField, log_uniform, stream
-from ..spectral import SpectralSpace
+from ..parameters import Range
+from ..random_fields import GaussianField
+from ..spectral import SpectralSpace, bandwidth
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +30,8 @@ class Burgers(EvolutionProblem):
     initial : the random initial state, by default that of Li et al. (2021, arXiv:2010.08895, section 5.1),
         N(0, 625 (-Lap + 25 I)^(-2)).
     tolerance : size relative to u0 of what lies beyond the highest mode.
-    cfl : time steps of cfl * dx / max|u0|, with dx the spacing of the points on which products are formed.
+    cfl : time steps of cfl * dx / max|u0|, with dx the spacing of the points on which products are formed, and
+        of (hi - lo) / (80 J) at most.
 
     The solution at a time, (N, 1, n), conserves the mean of u0 and stays within its range, from which the
     discretisation follows. A front between states J apart has the profile J/2 tanh(J x / (4 nu)), whose
@@ -45,62 +45,30 @@ class Burgers(EvolutionProblem):
     """
 
     quadratic: ClassVar[bool] = True
+    parameters: ClassVar[Mapping[str, str]] = {"nu": "positive"}
 
-    nu: float | Sequence[float] = 0.01
+    nu: Range = 0.01
     initial: GaussianField = field(default_factory=lambda: GaussianField(scale=25.0, tau=5.0, alpha=2.0))
     tolerance: float = 1e-8
     cfl: float = 0.75
 
     def __post_init__(self):
         super().__post_init__()
-        if not isinstance(self.nu, int | float):
-            object.__setattr__(self, "nu", tuple(float(v) for v in self.nu))
-        if (
-            not all(v > 0 and math.isfinite(v) for v in self._range)
-            or self._range[0] > self._range[-1]
-            or (len(self._range) > 2)
-        ):
-            raise NWidthError("Burgers", got=f"nu={self.nu}", expected="a positive number or [least, most]")
         if not (0 < self.tolerance < 1 and self.cfl > 0):
             raise NWidthError(
                 "Burgers", got=f"tolerance={self.tolerance}, cfl={self.cfl}", expected="0 < tolerance < 1 and cfl > 0"
             )
 
     @property
-    def _range(self) -> tuple[float, ...]:
-        return self.nu if isinstance(self.nu, tuple) else (float(self.nu),)  # type: ignore[arg-type]
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        return ("u0", "mu") if isinstance(self.nu, tuple) else ("u0",)
-
-    @property
     def bandlimit(self) -> int:
         return self.initial.modes
 
     def sample(self, indices: Sequence[int], seed: int, grid: Grid) -> Dataset:
-        streams = [stream(seed, i) for i in indices]
-        mu = None
-        names = {"u0": ("u",), "u": ("u",)}
-        if isinstance(self.nu, tuple):
-            mu = torch.tensor([[log_uniform(s, *self.nu)] for s in streams], dtype=torch.float64)
-            names["mu"] = ("nu",)
-        return Dataset(grid, u0=self.initial.sample(streams, grid), mu=mu, names=names, problem=self.config())
+        return self.draw(indices, seed, grid, {"u": self.initial})
 
     def theta(self, inputs: Dataset) -> Tensor:
         """(nu,)."""
-        if not isinstance(self.nu, tuple):
-            like = lead(inputs)
-            return torch.full((1, 1), self._range[0], dtype=like.dtype, device=like.device)
-        mu = inputs.mu
-        if mu is None or mu.shape[1] != 1 or not bool((mu > 0).all()):
-            raise NWidthError(
-                "Burgers",
-                got="no mu" if mu is None else f"mu of shape {tuple(mu.shape)}",
-                expected="mu (N, 1), the positive viscosity of each sample",
-                fix="give one nu for all samples, or data with mu",
-            )
-        return mu
+        return self.stack(self.column("nu", inputs))
 
     def operators(self, space: SpectralSpace) -> Tensor:
         """d^2/dx^2."""
@@ -108,23 +76,16 @@ class Burgers(EvolutionProblem):
 
     def nonlinear(self, c: Tensor, space: SpectralSpace, inputs: Dataset | None) -> Tensor:
         """-(u^2/2)_x, in the form that conserves the mean."""
-        return space.derivative(space.coefficients(space.values(c).square()), 0) * -0.5
+        return space.coefficients(space.values(c).square_()).mul_(-0.5 * space.symbol(0))
 
     def resolve(self, inputs: Dataset) -> tuple[Tensor, Tensor]:
         stored: Tensor = inputs.u0  # type: ignore[assignment]
         u0 = stored.double().cpu()[:, 0]
-        nu = self.theta(inputs).double().cpu()[:, 0]
+        nu = self.column("nu", inputs).double().cpu()
         length = self.hi - self.lo
         jump = u0.amax(-1) - u0.amin(-1)
         degree = jump * math.log(1 / self.tolerance) * length / (4 * math.pi**2 * nu)
-        own = _bandwidth(u0, max(self.tolerance, torch.finfo(stored.dtype).eps))
+        own = bandwidth(stored, 1, max(self.tolerance, torch.finfo(stored.dtype).eps))
         degree = torch.maximum(degree, own).clamp_min(8)
-        return degree, self.cfl * length / (3 * degree + 1) / u0.abs().amax(-1).clamp_min(1e-300)
-
-
-def _bandwidth(u: Tensor, tolerance: float) -> Tensor:
-    """For each row the least degree whose remainder is below ``tolerance`` in relative L2."""
-    power = Fourier(1).forward(u).abs().square()
-    tail = power.flip(-1).cumsum(-1).flip(-1)  # tail[k] = sum of power from k up
-    beyond = torch.cat([tail[:, 1:], torch.zeros_like(tail[:, :1])], -1)
-    return (beyond > tolerance**2 * tail[:, :1]).sum(-1).double()
+        step = self.cfl * length / (3 * degree + 1) / u0.abs().amax(-1).clamp_min(1e-300)
+        return degree, torch.minimum(step, length / (80 * jump.clamp_min(1e-300)))

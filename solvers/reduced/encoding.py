@@ -11,13 +11,13 @@ from torch import Tensor
 from ...backends import Grid, Mesh, grid_from_dict
 from ...backends.resample import resample
 from ...data import Dataset
-from ...data.arrays import H5Array
+from ...data.arrays import Array, loaded
 from .pod import POD
 
 
-def tensor(value: Tensor | H5Array) -> Tensor:
+def tensor(value: Array) -> Tensor:
     """In memory and in float64: fits of linear and kernel maps are sensitive to rounding, and their data small."""
-    value = value.read() if isinstance(value, H5Array) else value
+    value = loaded(value)
     return value if value.is_complex() else value.double()
 
 

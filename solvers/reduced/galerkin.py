@@ -18,7 +18,7 @@ from ...data.native import blocks_of
 from ...errors import NWidthError
 from ..elliptic import EllipticProblem
 from ..evolution import EvolutionProblem
-from ..problem import Problem, lead
+from ..problem import Problem, lead, problem_of
 from .pod import POD
 from .projection import ReducedElliptic, ReducedEvolution
 
@@ -88,7 +88,7 @@ class ReducedBasis(Surrogate):
         choose = self.rank is None and self.rtol is None and val is not None and len(val) > 0
         rtol = 1e-4 if self.rank is None and self.rtol is None and not choose else self.rtol
         pod = POD(center=False).fit(
-            _snapshots(train),
+            _snapshots(train, self._problem),
             train.grid.norm_weights(),
             rank=self.rank,
             rtol=rtol,
@@ -112,7 +112,8 @@ class ReducedBasis(Surrogate):
         log.notes.append(f"{rank} POD modes leave {floor:.1e} of the training solutions")
         if val is not None and len(val):
             u = val.load().solution.double()  # type: ignore[union-attr]
-            log.selected["val_floor"] = float(relative_l2(self._project(u), u, val.grid).mean())
+            given = _prescribed(self._problem, val.load(), u)
+            log.selected["val_floor"] = float(relative_l2(self._project(u - given) + given, u, val.grid).mean())
             log.notes.append(f"the best error of this space on validation is {log.selected['val_floor']:.1e}")
         return log
 
@@ -135,7 +136,8 @@ class ReducedBasis(Surrogate):
                 model = self.fitted(self._model)
             basis = resample(self._basis, self._grid, inputs.grid)  # type: ignore[arg-type]
             c = model.solve(block, basis)
-            parts.append(torch.tensordot(c, basis, dims=1).to(given.dtype))
+            u = torch.tensordot(c, basis, dims=1)
+            parts.append((u + _prescribed(problem, block, u)).to(given.dtype))
         return Prediction(torch.cat(parts))
 
     def state_dict(self) -> dict[str, Any]:
@@ -149,14 +151,7 @@ class ReducedBasis(Surrogate):
         self._reduce(state["basis"])
 
     def _find_problem(self, train: Dataset) -> Problem:
-        problem = self.problem if self.problem is not None or not train.problem else build(train.problem)
-        if problem is None:
-            raise NWidthError(
-                "ReducedBasis.fit",
-                got="data that do not say which problem made them",
-                expected="the equation to project",
-                fix="pass surrogate.problem=...",
-            )
+        problem = problem_of(train, self.problem, "ReducedBasis.fit")
         if not isinstance(problem, EllipticProblem | EvolutionProblem):
             raise NWidthError(
                 "ReducedBasis.fit",
@@ -187,13 +182,23 @@ class ReducedBasis(Surrogate):
         return float(relative_l2(self.predict(data.inputs()).mean.double(), u, data.grid).mean())
 
 
-def _snapshots(train: Dataset) -> Tensor:
-    """All states (S, C, *space), float64: solutions at all times, and the initial states."""
+def _snapshots(train: Dataset, problem: Problem) -> Tensor:
+    """All states (S, C, *space), float64: solutions at all times, and the initial states.
+
+    Steady solutions lose the values that the boundary prescribes, so that the modes vanish there.
+    """
     train = train.load()
     u: Tensor = train.solution.double()  # type: ignore[union-attr]
     if not train.time_dependent:
-        return u
+        return u - _prescribed(problem, train, u)
     states = [u.flatten(0, 1)]
     if train.u0 is not None:
         states.append(train.u0.double())  # type: ignore[union-attr]
     return torch.cat(states)
+
+
+def _prescribed(problem: Problem | None, data: Dataset, like: Tensor) -> Tensor:
+    """The boundary values of steady solutions, continued by zero: shaped like them, or a zero."""
+    if isinstance(problem, EllipticProblem) and isinstance(like, Tensor) and not data.time_dependent:
+        return problem.complete(torch.zeros_like(like), data.inputs().to(like.device, like.dtype))
+    return torch.zeros((), dtype=like.dtype, device=like.device)

@@ -72,8 +72,8 @@ class ReducedEvolution:
         grid, basis = cut.grid, cut.u0  # type: ignore[assignment]
         points = [(problem.factors + 1) * (n // 2) + 1 for n in grid.shape]
         self.space = problem.space(grid, points, basis)
-        self.modes = self.space.coefficients(basis)
-        self.points = self.space.values(self.modes).flatten(1)
+        self.modes = self.space.coefficients(problem.state(basis))
+        self.points = self._values(self.modes)
         gram = self.points @ self.points.T
         self.projector = torch.linalg.solve(gram, self.points).T
         terms = problem.operators(self.space)[:, None] * self.modes
@@ -84,7 +84,11 @@ class ReducedEvolution:
 
     def _reduce(self, c: Tensor) -> Tensor:
         """Reduced coefficients (N, r) of states given by Fourier coefficients."""
-        return self.space.values(c).flatten(1) @ self.projector
+        return self._values(c) @ self.projector
+
+    def _values(self, c: Tensor) -> Tensor:
+        """Real point values (N, C points) of states given by coefficients; a complex state has two channels."""
+        return self.problem.channels(self.space.values(c), c.real).flatten(1)
 
     def _expand(self) -> tuple[Tensor, Tensor, Tensor]:
         """N(sum_j c_j V_j) = constant + sum_j c_j l_j + sum_{j<=k} c_j c_k q_jk, by polarisation."""
@@ -109,7 +113,7 @@ class ReducedEvolution:
         for rows, _, step in self.problem.groups(inputs, t[0] - inputs.t0):
             steps.setdefault(step, []).extend(rows)
         inputs = inputs.to(dtype=self.points.dtype)
-        start = self._reduce(self.space.coefficients(inputs.u0))  # type: ignore[arg-type]
+        start = self._reduce(self.space.coefficients(self.problem.state(inputs.u0)))  # type: ignore[arg-type]
         out = start.new_empty(len(start), len(t), start.shape[1])
         for step, rows in steps.items():
             batch = inputs[rows]

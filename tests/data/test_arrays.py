@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from nwidth.data import H5Array
-from nwidth.data.arrays import _OPEN_FILES, _handles, close_h5, open_h5
+from nwidth.data.handles import _OPEN_FILES, _handles, close_h5, open_h5
 from nwidth.errors import NWidthError
 from torch.utils.data import DataLoader
 
@@ -133,7 +133,7 @@ def test_views_compose_and_read_nothing(tmp_path, monkeypatch):
 def test_one_time_drops_its_axis(tmp_path, axes):
     values = array_of(axes)
     expected = in_order(values, axes)[:, 3]
-    array = H5Array(write(tmp_path / "a.h5", values), "u", axes, times=3)
+    array = H5Array(write(tmp_path / "a.h5", values), "u", axes).at(3)
     n = len(expected)
     assert not array.has_time and array.shape == expected.shape
     for pick in (slice(None), [n - 1, 0], [0]):

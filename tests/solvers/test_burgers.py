@@ -1,7 +1,5 @@
 import math
-import os
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -130,7 +128,7 @@ def test_zero_constant_and_closed_grids():
 @pytest.mark.parametrize(
     "bad, match",
     [
-        (lambda: Burgers(nu=-1.0), "positive"),
+        (lambda: Burgers(nu=-1.0), "above 0"),
         (lambda: Burgers(nu=[0.1, 0.01]), "least, most"),
         (lambda: Burgers(times=0), "times >= 1"),
         (lambda: Burgers().grid(2), "4 points or more"),
@@ -149,21 +147,9 @@ def test_bad_input(bad, match):
 
 # data made by others
 
-REAL = Path(os.environ.get("NWIDTH_REALDATA") or Path(__file__).parents[2] / "../shared/realdata")
 
-
-@pytest.fixture
-def real():
-    def path(name):
-        if not (REAL / name).is_file():
-            pytest.skip(f"{REAL / name} is not there")
-        return REAL / name
-
-    return path
-
-
-def test_solves_the_shock_of_raissi(real):
-    file = scipy.io.loadmat(real("pinns/burgers_shock.mat"))
+def test_solves_the_shock_of_raissi(realdata):
+    file = scipy.io.loadmat(realdata / "pinns/burgers_shock.mat")
     u = torch.from_numpy(file["usol"].T.copy())
     problem = Burgers(nu=0.01 / math.pi, lo=-1.0, hi=1.0)
     grid = Grid.make((256,), "nodal", -1.0, 1.0)
@@ -171,8 +157,8 @@ def test_solves_the_shock_of_raissi(real):
     assert relative(problem.solve(inputs).u[0, :, 0], u[1:]) < 1e-8
 
 
-def test_solves_the_burgers_data_of_raissi(real):
-    file = scipy.io.loadmat(real("deephpms/burgers.mat"))
+def test_solves_the_burgers_data_of_raissi(realdata):
+    file = scipy.io.loadmat(realdata / "deephpms/burgers.mat")
     u = torch.from_numpy(file["usol"].real.T.copy())
     for cfl, tolerance, bound in ((0.75, 1e-8, 1e-6), (0.2, 1e-9, 1e-8)):
         problem = Burgers(nu=0.1, lo=-8.0, hi=8.0, cfl=cfl, tolerance=tolerance)
@@ -180,8 +166,8 @@ def test_solves_the_burgers_data_of_raissi(real):
         assert relative(problem.solve(inputs).u[0, :, 0], u[1:]) < bound
 
 
-def test_solves_the_burgers_data_of_neuraloperator(real):
-    file = torch.load(real("neuralop/burgers_train_16.pt"), weights_only=True)
+def test_solves_the_burgers_data_of_neuraloperator(realdata):
+    file = torch.load(realdata / "neuralop/burgers_train_16.pt", weights_only=True)
     problem = Burgers(nu=0.01)
     inputs = Dataset(problem.grid(16), u0=file["x"][:64, None], t=file["t"][1:])
     assert relative(problem.solve(inputs).u[:, :, 0], file["y"][:64, 1:]) < 1e-3

@@ -11,7 +11,7 @@ import torch
 from nwidth.build import build
 from nwidth.data import open_dataset
 from nwidth.errors import NWidthError
-from nwidth.solvers import Burgers, Darcy, generate
+from nwidth.solvers import Burgers, Darcy, ElasticityBlock, generate
 
 PROBLEM = Darcy(ndim=1)
 
@@ -38,6 +38,21 @@ def test_the_file_says_what_made_it(tmp_path):
     assert [p.name for p in out.parent.iterdir()] == ["b.h5"]
     direct = problem.simulate(range(5), 7, problem.grid(16))
     assert torch.allclose(data.load().u, direct.u.float(), atol=1e-6)
+
+
+def test_a_problem_on_a_mesh(tmp_path):
+    problem = ElasticityBlock()
+    out = generate(problem, 5, 3, 7, tmp_path / "e.h5", block=2, dtype="float64")
+    data, direct = open_dataset(out).load(), problem.simulate(range(5), 7, problem.grid(3))
+    assert torch.allclose(data.u, direct.u, rtol=1e-10) and torch.equal(data.mu, direct.mu)
+    assert torch.equal(data.grid.points, direct.grid.points) and torch.equal(data.grid.cells, direct.grid.cells)
+    assert data.channels("u") == ("u_x", "u_y") and data.channels("mu")[:2] == ("E_0", "E_1")
+    assert build(data.problem) == problem
+    assert torch.allclose(problem.solve(data.inputs()).u, data.u, rtol=1e-10)  # on the mesh that was read
+    stamp = out.stat().st_mtime_ns
+    assert generate(problem, 5, 3, 7, out, block=2, dtype="float64") == out and out.stat().st_mtime_ns == stamp
+    with pytest.raises(NWidthError, match="another grid"):
+        generate(problem, 5, 6, 7, out, block=2, dtype="float64")
 
 
 def test_samples_do_not_depend_on_block_or_count(tmp_path):

@@ -3,7 +3,7 @@ from importlib.resources import files
 import pytest
 from nwidth.build import build
 from nwidth.errors import NWidthError
-from nwidth.solvers import Burgers, Darcy, GaussianField, Problem
+from nwidth.solvers import Burgers, Darcy, GaussianField, LogNormal, Problem
 from omegaconf import OmegaConf
 
 
@@ -19,7 +19,7 @@ def test_the_packaged_configs_are_the_defaults(name, default):
     "problem",
     [
         Burgers(nu=[0.1, 0.2], initial=GaussianField(modes=8)),
-        Darcy(ndim=3, forcing=2.0, log_a=GaussianField(tau=1.0)),
+        Darcy(ndim=3, forcing=2.0, a=LogNormal(field=GaussianField(tau=1.0))),
     ],
     ids=["burgers", "darcy"],
 )

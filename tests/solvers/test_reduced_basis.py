@@ -9,7 +9,18 @@ from nwidth.data import Dataset, open_dataset
 from nwidth.data.files import load_state, save_state
 from nwidth.data.metrics import relative_l2
 from nwidth.errors import NWidthError
-from nwidth.solvers import Burgers, Darcy, SpectralSpace, generate, integrate
+from nwidth.solvers import (
+    AllenCahn,
+    Burgers,
+    Darcy,
+    GaussianField,
+    KdV,
+    NavierStokes,
+    Schroedinger,
+    SpectralSpace,
+    generate,
+    integrate,
+)
 from nwidth.solvers.reduced.galerkin import ReducedBasis
 from nwidth.solvers.reduced.projection import ReducedEvolution
 
@@ -141,7 +152,7 @@ def test_samples_do_not_depend_on_the_batch(burgers):
 
 
 def test_errors(darcy, burgers):
-    with pytest.raises(NWidthError, match=r"which problem made them.*surrogate\.problem"):
+    with pytest.raises(NWidthError, match=r"which problem made them.*pass problem="):
         ReducedBasis(rank=2).fit(replace(darcy, problem=None), None)
     assert ReducedBasis(rank=2, problem=Darcy()).fit(replace(darcy, problem=None), None).rank == 2
     with pytest.raises(NWidthError, match="the rank of the data"):
@@ -165,3 +176,39 @@ def test_on_the_burgers_data_of_neuraloperator():
     log = surrogate.fit(data[:200], data[200:230])
     print(log.history)
     assert error(surrogate, data[700:730]) < 0.1
+
+
+def test_prescribed_boundary_values_are_lifted():
+    """With as many modes as inner nodes the reduced solution is the full one, boundary values included."""
+    problem = Darcy(points="nodal", boundary=[1.0, 0.0, -0.5, 2.0])
+    data = problem.simulate(range(70), 0, problem.grid(8))
+    surrogate = ReducedBasis(rank=36)
+    surrogate.fit(data[:60], None)
+    u = surrogate.predict(data[60:].inputs()).mean
+    assert float(relative_l2(u, data[60:].u, data.grid).max()) < 1e-8
+    assert torch.allclose(u[:, 0, 0, 1:-1], torch.ones(()).double(), atol=1e-12)
+    assert torch.allclose(u[:, 0, 1:-1, 0], torch.full((), -0.5).double(), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("problem", "size", "rank"),
+    [
+        (AllenCahn(eps=0.05, r=1.0, final_time=0.5, times=4), 32, 31),
+        (KdV(final_time=0.02, times=4), 32, 31),
+        (Schroedinger(final_time=0.1, times=4), 24, 46),
+        (
+            NavierStokes(
+                nu=0.05, final_time=1.0, times=4, initial=GaussianField(scale=4.0, tau=7.0, alpha=2.5, modes=2)
+            ),
+            16,
+            40,
+        ),
+    ],
+    ids=lambda v: type(v).__name__,
+)
+def test_every_kind_of_evolution_is_projected(problem, size, rank):
+    """With nearly all modes of a smooth state the reduced model is the full one."""
+    data = problem.simulate(range(40), 0, problem.grid(size))
+    surrogate = ReducedBasis(rank=rank, problem=problem, step_ratio=1.0)
+    surrogate.fit(data[:34], None)
+    assert error(surrogate, data[34:]) < 2e-2

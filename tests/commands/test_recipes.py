@@ -1,0 +1,63 @@
+"""Recipes of whole data sets, and every problem's config: they build, sample and solve."""
+
+import inspect
+from pathlib import Path
+
+import nwidth
+import pytest
+import torch
+from hydra import compose, initialize_config_module
+from nwidth.build import build
+from nwidth.solvers import Problem
+from omegaconf import OmegaConf
+
+CONF = Path(nwidth.__file__).parent / "conf"
+RECIPES = sorted(p.stem for p in (CONF / "recipe").glob("*.yaml"))
+PROBLEMS = sorted(p.stem for p in (CONF / "problem").glob("*.yaml"))
+
+
+def config_of(*overrides):
+    with initialize_config_module("nwidth.conf", version_base="1.3"):
+        return OmegaConf.to_container(compose("generate", overrides=list(overrides)), resolve=True)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_a_problem_with_splits_of_its_samples(name):
+    config = config_of(f"recipe={name}")
+    assert isinstance(build(config["problem"]), Problem)
+    assert set(config["splits"]) == {"train", "val", "test"} and sum(config["splits"].values()) == config["n"]
+
+
+@pytest.mark.parametrize("name", [n for n in RECIPES if n.endswith("_small")])
+def test_a_small_recipe_makes_finite_samples(name):
+    short = ["problem.final_time=0.2", "problem.times=2"] if "navier" in name else []
+    config = config_of(f"recipe={name}", *short)
+    problem = build(config["problem"])
+    data = problem.simulate([0, 1], 0, problem.grid(config["resolution"]))
+    assert len(data) == 2 and bool(torch.isfinite(data.u).all()) and float(data.u.std()) > 0
+    assert not torch.equal(data.u[0], data.u[1])
+
+
+def test_every_large_recipe_has_a_small_one():
+    assert {n for n in RECIPES if not n.endswith("_small")} == {n[:-6] for n in RECIPES if n.endswith("_small")}
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_a_problem_config_lists_every_option_and_writes_itself_down(name):
+    config = config_of(f"problem={name}")["problem"]
+
+    def check(node):
+        if isinstance(node, dict):
+            if "_target_" in node:
+                module, _, cls = node["_target_"].rpartition(".")
+                given = set(inspect.signature(getattr(__import__(module, fromlist=[cls]), cls)).parameters)
+                assert given <= set(node), f"{node['_target_']}: {sorted(given - set(node))} are not in {name}.yaml"
+            for value in node.values():
+                check(value)
+        elif isinstance(node, list):
+            for value in node:
+                check(value)
+
+    check(config)
+    problem = build(config)
+    assert isinstance(problem, Problem) and build(problem.config()) == problem
