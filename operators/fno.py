@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -131,7 +132,7 @@ class FNO(nn.Module):
             )
         v = self.lift.last((x if self.where is None else self.where(x)).movedim(1, -1))
         for block in self.blocks:
-            v = block.last(v)
+            v = cast(FNOBlock, block).last(v)
         return self.project.last(v).movedim(-1, 1)
 
 

@@ -62,7 +62,7 @@ def mlp(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, act: str) -> 
     >>> bool(torch.allclose(mlp(x, w1, b1, w2, b2, "gelu"), plain_mlp(x, w1, b1, w2, b2, "gelu"), atol=1e-5))
     True
     """
-    return (_MLP.apply if fusible(x, act) else plain_mlp)(x, w1, b1, w2, b2, act)  # type: ignore[operator]
+    return (_MLP.apply if fusible(x, act) else plain_mlp)(x, w1, b1, w2, b2, act)
 
 
 def tail(
@@ -79,7 +79,7 @@ def tail(
 ) -> Tensor:
     """``plain_tail``, fused where that serves. The fused form may write over ``k``: nothing else may use it."""
     chosen = _Tail.apply if fusible(v, inner, outer) else plain_tail
-    return chosen(k, v, skip, w1, b1, w2, b2, gate, inner, outer)  # type: ignore[operator]
+    return chosen(k, v, skip, w1, b1, w2, b2, gate, inner, outer)
 
 
 class _MLP(torch.autograd.Function):

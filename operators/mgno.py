@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -112,7 +113,7 @@ class VCycle(nn.Module):
         u = self.start(f)
         states = []
         for level, smoothers in enumerate(self.smoothers):
-            for smooth in smoothers:
+            for smooth in cast(nn.ModuleList, smoothers):
                 u = smooth(u, f)
             states.append(u)
             if level < len(self.restrict_f):

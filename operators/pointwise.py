@@ -6,6 +6,7 @@ import math
 import operator
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -123,12 +124,13 @@ class ChannelMLP(nn.Module):
 
     def last(self, x: Tensor) -> Tensor:
         """The same with the channels last: (B, *space, C_in) -> (B, *space, C_out)."""
-        if len(self.linears) == 2 and self.fused and not (self.training and self.dropout.p > 0):
-            a, b = self.linears
+        linears = [cast(ChannelLinear, linear) for linear in self.linears]
+        if len(linears) == 2 and self.fused and not (self.training and self.dropout.p > 0):
+            a, b = linears
             return mlp(x, a.weight, a.bias, b.weight, b.bias, self.activation_name)  # type: ignore[arg-type]
-        for linear in self.linears[:-1]:
+        for linear in linears[:-1]:
             x = self.dropout(self.act(linear.last(x)))
-        return self.linears[-1].last(x)
+        return linears[-1].last(x)
 
 
 class Coordinates(nn.Module):
