@@ -176,7 +176,7 @@ def _march(
     while pending:
         n, j = min(pending)
         rows = pending.pop((n, j))
-        most = at_once(problem.ndim * n**problem.ndim, start.device)
+        most = at_once(n**problem.ndim, start.device)
         if len(rows) > most:
             rows, pending[n, j] = rows[:most], rows[most:]
         h = longest * 2.0**-j
@@ -223,8 +223,8 @@ def keep_freed_memory() -> None:
 
 
 def at_once(values: int, device: torch.device) -> int:
-    """How many samples are advanced together, each with so many values (points times components of a gradient):
-    arrays stay in the cache of a CPU, or within the memory of an accelerator.
+    """How many samples of so many points are advanced together: arrays stay in the cache of a CPU, or within the
+    memory of an accelerator.
     """
     return max(1, (CACHED_VALUES if device.type == "cpu" else HELD_VALUES) // values)
 

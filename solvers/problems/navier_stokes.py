@@ -18,7 +18,7 @@ from ...errors import NWidthError
 from ..evolution import EvolutionProblem
 from ..parameters import Range, draw_parameters, varying
 from ..random_fields import GaussianField, RandomField, stream
-from ..spectral import SpectralSpace, bandwidth
+from ..spectral import SpectralSpace, bandwidth, good_size
 
 FORCINGS = ("fno", "kolmogorov", "none")
 
@@ -251,9 +251,10 @@ class NavierStokes(EvolutionProblem):
         speed = kept * _speed(w0, grid) + gained * push + math.hypot(*self.mean_flow)
         degree = 0.17 * math.log(1 / self.tolerance) * length / (2 * math.pi) * (enstrophy / nu).sqrt()
         degree = torch.maximum(torch.maximum(degree, bandwidth(stored, 2, eps)), own).clamp_min(8)
-        if self.points is not None:
+        if self.points is not None:  # all their modes: as high as those kept of 3/2 as many
             degree = torch.full_like(degree, self.points / 2)
-        return degree, self.cfl * length / (3 * degree + 1) / speed.clamp_min(1e-300)
+        points = torch.tensor([good_size(3 * math.ceil(k) + 1) for k in degree.tolist()], dtype=torch.float64)
+        return degree, self.cfl * length / points / speed.clamp_min(1e-300)
 
 
 _SYMBOLS: WeakKeyDictionary[SpectralSpace, tuple[Tensor, Tensor]] = WeakKeyDictionary()
