@@ -4,10 +4,29 @@ Every operator is built as ``Op(in_channels, out_channels, grid, **options)``, w
 trained on, and maps x (B, C_in, *space) at any resolution of that grid's domain to (B, C_out, *space).
 """
 
+from .deeponet import DeepONet, PODDeepONet
+from .ffno import FFNO
 from .fno import FNO
+from .lsm import LSM
 from .mgno import MgNO
 from .neuralop import NeuralopModel
 from .pointwise import ChannelLinear, ChannelMLP, Coordinates
 from .spectral import SpectralConv
+from .unet import UNet
+from .uno import UNO
 
-__all__ = ["FNO", "ChannelLinear", "ChannelMLP", "Coordinates", "MgNO", "NeuralopModel", "SpectralConv"]
+__all__ = [
+    "FFNO",
+    "FNO",
+    "LSM",
+    "UNO",
+    "ChannelLinear",
+    "ChannelMLP",
+    "Coordinates",
+    "DeepONet",
+    "MgNO",
+    "NeuralopModel",
+    "PODDeepONet",
+    "SpectralConv",
+    "UNet",
+]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import cast
 
 from torch import Tensor, nn
 
@@ -12,7 +11,9 @@ from ..backends.grid import Grid
 from ..backends.transforms import Transform
 from ..errors import NWidthError
 from .activations import activation
+from .conditioning import CONDITIONING, Film, film
 from .fused import tail
+from .low_rank import Rank
 from .pointwise import (
     ChannelLinear,
     ChannelMLP,
@@ -56,6 +57,11 @@ class FNO(nn.Module):
     dropout : of each block's output and inside M.
     init_scale : standard deviation of the initial spectral weights over sqrt(1 / width). The default is small: the
         network starts nearly pointwise, which generalises better from few samples than 1, neuraloperator's value.
+    factorization, rank, separable : of the spectral weights, see ``SpectralConv``; tucker makes it the TFNO of
+        Kossaifi et al., section 3.
+    conditioning : none, or film: K v of each block is scaled and shifted, channel by channel, by functions of the
+        scalar parameters (``Film``). With norm="instance" this is AdaIN.
+    parameters : how many of the input channels are those scalars: the last ones; None takes the means of all channels.
     fused : on the CPU, compute the pointwise part of a block in one pass with its own backward (``operators.fused``):
         faster, in half the memory. False for derivatives of derivatives.
 
@@ -86,6 +92,11 @@ class FNO(nn.Module):
         activation: str = "gelu",
         dropout: float = 0.0,
         init_scale: float = 0.03,
+        factorization: str = "none",
+        rank: Rank = 0.1,
+        separable: bool = False,
+        conditioning: str = "none",
+        parameters: int | None = None,
         fused: bool = True,
     ):
         super().__init__()
@@ -93,6 +104,8 @@ class FNO(nn.Module):
             raise NWidthError("FNO", got=type(grid).__name__, expected="a Grid of tensor-product axes")
         if width < 1 or layers < 1:
             raise NWidthError("FNO", got=f"width={width}, layers={layers}", expected="both at least 1")
+        if conditioning not in CONDITIONING:
+            raise NWidthError("FNO", got=f"conditioning={conditioning!r}", expected=", ".join(CONDITIONING))
         self.grid, self.in_channels, self.out_channels = grid, in_channels, out_channels
         self.transform = Transform.for_grid(grid, extension=extension)
         most = self.transform.modes_for(grid.shape)
@@ -113,14 +126,20 @@ class FNO(nn.Module):
                 activation_name="identity" if i == layers - 1 else activation,
                 mlp_activation_name=activation,
                 dropout=dropout,
-                init_std=init_scale / math.sqrt(width),
+                init_std=init_scale / (1 if separable else math.sqrt(width)),
                 fused=fused,
+                factorization=factorization,
+                rank=rank,
+                separable=separable,
             )
             for i in range(layers)
         )
         self.project = ChannelMLP(
             [width, *_hidden(projection, width), out_channels], activation_name=activation, fused=fused
         )
+        self.film: Film | None = None
+        if conditioning == "film":
+            self.film = Film(in_channels, parameters, width=width, layers=layers, activation=activation)
 
     def forward(self, x: Tensor) -> Tensor:
         d = self.grid.ndim
@@ -131,8 +150,10 @@ class FNO(nn.Module):
                 expected=f"(batch, {self.in_channels} channels, {d} space axes)",
             )
         v = self.lift.last((x if self.where is None else self.where(x)).movedim(1, -1))
-        for block in self.blocks:
-            v = cast(FNOBlock, block).last(v)
+        changes = [None] * len(self.blocks) if self.film is None else self.film(x)
+        for block, change in zip(self.blocks, changes):
+            assert isinstance(block, FNOBlock)
+            v = block.last(v, change)
         return self.project.last(v).movedim(-1, 1)
 
 
@@ -154,10 +175,22 @@ class FNOBlock(nn.Module):
         dropout: float,
         init_std: float,
         fused: bool = True,
+        factorization: str = "none",
+        rank: Rank = 0.1,
+        separable: bool = False,
     ):
         super().__init__()
         self.inner, self.outer, self.fused = mlp_activation_name, activation_name, fused
-        self.conv = SpectralConv(width, width, modes, transform=transform, init_std=init_std)
+        self.conv = SpectralConv(
+            width,
+            width,
+            modes,
+            transform=transform,
+            init_std=init_std,
+            factorization=factorization,
+            rank=rank,
+            separable=separable,
+        )
         self.skip = skip_connection(skip, width)
         self.norm = norm(norm_name, width)
         self.act = activation(activation_name)
@@ -173,15 +206,18 @@ class FNOBlock(nn.Module):
     def forward(self, v: Tensor) -> Tensor:
         return self.last(v.movedim(1, -1)).movedim(-1, 1)
 
-    def last(self, v: Tensor) -> Tensor:
-        """The same with the channels last, as ``FNO`` runs it: (B, *space, C)."""
-        k = self.conv.last(v)
+    def last(self, v: Tensor, change: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """The same with the channels last, as ``FNO`` runs it: (B, *space, C); ``change`` is one layer of ``Film``."""
+        if change is None or isinstance(self.norm, nn.Identity):
+            k = apply_last(self.norm, self.conv.last(v, change=change))
+        else:
+            k = film(apply_last(self.norm, self.conv.last(v)), *change)
         if self.mlp is not None and self._fused():
             assert isinstance(self.skip, ChannelLinear) and isinstance(self.mlp_skip, SoftGating)
             a, b = self.mlp.linears
             weights = (self.skip.weight, a.weight, a.bias, b.weight, b.bias, self.mlp_skip.weight)
             return tail(k, v, *weights, self.inner, self.outer)  # type: ignore[arg-type]
-        y = self.act(add_skip_last(self.skip, v, apply_last(self.norm, k)))
+        y = self.act(add_skip_last(self.skip, v, k))
         if self.mlp is not None:
             y = self.act(apply_last(self.mlp_norm, add_skip_last(self.mlp_skip, v, self.mlp.last(y))))
         return self.dropout(y)

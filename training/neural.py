@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,12 @@ from .schedules import Constant, Schedule
 from .settings import TrainingSettings
 from .tasks import Task, load_task, make_task
 
+if TYPE_CHECKING:
+    from .batches import Pairs
+
+PREPARING = 2000  # pairs that a network's ``prepare`` sees
+NUMBERS = 2**26  # values in them
+
 
 class NeuralSurrogate(Surrogate):
     """Train a network on pairs (input fields, solution) by gradient descent.
@@ -27,8 +33,9 @@ class NeuralSurrogate(Surrogate):
     ``network(in_channels=, out_channels=, grid=)`` makes the module once the data's sizes are known (a factory, as
     ``_partial_: true`` gives in a config); it maps (batch, in_channels, *space) to (batch, out_channels, *space).
     ``optimizer(parameters)`` and ``schedule`` likewise come from the config; ``loss(p, u, grid)`` is computed in the
-    solution's units. The weights with the least validation error are kept. The same seed gives the same result on
-    the same machine, thread count and library versions.
+    solution's units. A network with a method ``prepare(x, y)`` is given training inputs and the outputs that it should
+    have before the first step, for what it takes from data. The weights with the least validation error are kept. The
+    same seed gives the same result on the same machine, thread count and library versions.
     """
 
     def __init__(
@@ -66,6 +73,7 @@ class NeuralSurrogate(Surrogate):
         found = chosen_symmetries(options.symmetries, train, val)
         self.symmetries = [s.name for s in found]
         pairs = Pairs(self.task, [image(train) if image.factors else train for image in images(found)], memory)
+        self._prepare(pairs, seed)
         run: Any = torch.compile(self.network) if options.compile else self.network
         validate = None if val is None else lambda module: self._error(module, val)
         with torch.random.fork_rng():
@@ -107,6 +115,26 @@ class NeuralSurrogate(Surrogate):
             in_channels=self.task.in_channels, out_channels=self.task.out_channels, grid=self.task.grid
         )
         return network.to(self.dtype)
+
+    def _prepare(self, pairs: Pairs, seed: int) -> None:
+        """A network with a method ``prepare(x, y)`` sees some training pairs, drawn by the seed, before the first step.
+
+        y is what its output should be: the solution taken back through ``decode``, which is affine in every value of
+        the output. At most ``PREPARING`` pairs, fewer where they hold more than ``NUMBERS`` values.
+        """
+        prepare: Callable[[Tensor, Tensor], None] | None = getattr(self.network, "prepare", None)
+        if prepare is None:
+            return
+        assert self.task is not None
+        total = len(pairs) * len(pairs.images)
+        most = max(2, NUMBERS // pairs.__getitems__([0])[1].numel())
+        order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
+        x, y = pairs.__getitems__(order[: min(PREPARING, most)].tolist())
+        x, y = x.double(), y.double()
+        with torch.no_grad():
+            shift = self.task.decode(torch.zeros_like(y), x)
+            scale = self.task.decode(torch.ones_like(y), x) - shift
+            prepare(x.to(self.dtype), (y - shift) / scale)
 
     def _error(self, module: nn.Module, data: Dataset) -> float:
         """Mean relative L2 error, as the report computes it."""

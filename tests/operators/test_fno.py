@@ -119,6 +119,86 @@ def test_options(options):
     assert unused == []
 
 
+def conditioned(**options):
+    """A network whose conditioning is away from its start at zero."""
+    torch.manual_seed(0)
+    net = FNO(3, 1, Grid.make((12, 10)), conditioning="film", **{**SMALL, **options}).double()
+    with torch.no_grad():
+        for p in net.film.mlp.linears[-1].parameters():
+            p.normal_()
+    return net
+
+
+def constants(values, shape=(12, 10)):
+    """(B, P) as constant channels."""
+    return values.double()[..., None, None].expand(*values.shape, *shape)
+
+
+def test_conditioning_starts_without_effect():
+    nets = []
+    for name in ("none", "film"):
+        torch.manual_seed(0)
+        nets.append(FNO(3, 1, Grid.make((12, 10)), conditioning=name, parameters=2, **SMALL))
+    x = torch.randn(2, 3, 12, 10)
+    assert torch.equal(nets[0](x), nets[1](x))
+    nets[1](x).sum().backward()
+    assert bool(nets[1].film.mlp.linears[-1].weight.grad.any())
+
+
+def test_conditioning_scales_and_shifts_the_spectral_part():
+    options = {"layers": 1, "skip": "none", "channel_mlp": 0.0, "projection": 0.0, "positional": False, "lifting": 0.0}
+    net = conditioned(parameters=2, **options)
+    p = torch.tensor([[0.3, -1.0], [2.0, 0.5]])
+    x = torch.cat([torch.randn(2, 1, 12, 10, dtype=torch.float64), constants(p)], 1)
+    a, b = net.film.mlp.linears
+    hidden = torch.nn.functional.gelu(p.double() @ a.weight.T + a.bias)
+    g, h = (hidden @ b.weight.T + b.bias).chunk(2, 1)
+    k = net.blocks[0].conv(net.lift(x))
+    expected = net.project((1 + g)[..., None, None] * k + h[..., None, None])
+    assert relative(net(x), expected) < 1e-12
+
+
+@pytest.mark.parametrize("parameters", [1, None])
+def test_conditioning_reads_its_channels_only(parameters):
+    net = conditioned(parameters=parameters)
+    x = torch.randn(2, 3, 12, 10, dtype=torch.float64)
+    other = x.clone()
+    other[:, :2] += 1
+    same = torch.equal(net.film(x)[1][0], net.film(other)[1][0])
+    assert same == (parameters == 1)
+    fine = torch.cat([torch.randn(2, 2, 24, 20, dtype=torch.float64), constants(x[:, 2, 0, :1], (24, 20))], 1)
+    coarse = torch.cat([x[:, :2], constants(x[:, 2, 0, :1])], 1)
+    if same:
+        assert torch.allclose(net.film(fine)[0][1], net.film(coarse)[0][1])
+
+
+def test_conditioning_of_a_norm_is_adaptive_instance_norm():
+    """Each channel gets mean h and deviation |1 + g|."""
+    options = {"layers": 1, "skip": "none", "channel_mlp": 0.0, "norm": "instance", "init_scale": 9.0}
+    net, seen = conditioned(parameters=1, **options), []
+    net.project.last = lambda v: seen.append(v) or v
+    x = torch.cat([torch.randn(2, 2, 12, 10, dtype=torch.float64), constants(torch.tensor([[0.4], [-2.0]]))], 1)
+    net(x)
+    ((g, h),) = net.film(x)
+    assert torch.allclose(seen[0].mean((1, 2)), h, atol=1e-10)
+    assert torch.allclose(seen[0].std((1, 2), correction=0), (1 + g).abs(), rtol=1e-2)
+
+
+@pytest.mark.parametrize("norm", ["none", "instance"])
+def test_conditioning_fused_or_not_and_compiled(norm):
+    net = conditioned(norm=norm)
+    x = torch.randn(2, 3, 12, 10, dtype=torch.float64)
+    y = net(x)
+    plain = copy.deepcopy(net)
+    for block in plain.blocks:
+        block.fused = False
+    assert relative(plain(x), y) < 1e-12
+    gradients = [torch.autograd.grad(n(x).square().sum(), list(n.parameters())) for n in (net, plain)]
+    assert all(torch.allclose(a, b, rtol=1e-9, atol=1e-12) for a, b in zip(*gradients))
+    torch._dynamo.reset()
+    assert relative(torch.compile(net, fullgraph=True, backend="aot_eager")(x), y) < 1e-12
+
+
 def test_listed_axes_and_mixed_kinds():
     points = tuple(i**1.5 for i in range(9))
     grid = Grid((Axis("listed", 9, points=points), Axis("chebyshev", 8), Axis("periodic", 8)))
@@ -174,6 +254,9 @@ def test_pointwise_parts():
         ({"skip": "dense"}, "linear, soft-gating"),
         ({"mlp_skip": "dense"}, "linear, soft-gating"),
         ({"layers": 0}, "layers=0"),
+        ({"conditioning": "concat"}, "none, film"),
+        ({"conditioning": "film", "parameters": 2}, "parameters=2"),
+        ({"factorization": "svd"}, "none, tucker, cp, tt"),
         ({"width": 0}, "width=0"),
     ],
 )

@@ -198,3 +198,16 @@ def test_on_a_gpu():
 def test_errors(call, words):
     with pytest.raises(NWidthError, match=words):
         call()
+
+
+@pytest.mark.parametrize("method", ["auto", "matmul", "pruned"])
+@pytest.mark.parametrize("bases", [[CosineBasis("nodal"), CosineBasis("cell")], [CosineBasis("cell"), None]], ids=str)
+def test_change_scales_and_shifts_the_answer(bases, method):
+    transform = Transform([b or Fourier(1).bases[0] for b in bases])
+    conv = SpectralConv(2, 3, (4, 4), transform=transform, method=method).double()
+    x = torch.randn(5, 2, 9, 8, dtype=torch.float64)
+    g, h = torch.randn(2, 5, 3, dtype=torch.float64)
+    for shape in ((9, 8), (5, 12)):
+        expected = (1 + g)[..., None, None] * conv(x, shape) + h[..., None, None]
+        assert relative(conv(x, shape, (g, h)), expected) < 1e-13
+        assert relative(conv.last(x.movedim(1, -1), shape, (g, h)).movedim(-1, 1), expected) < 1e-13
