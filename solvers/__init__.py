@@ -34,6 +34,7 @@ from .problems import (
     Lorenz96,
     Lorenz96TwoScale,
     NavierStokes,
+    NonlinearPoisson,
     Patches,
     Poisson,
     Schroedinger,
@@ -52,6 +53,7 @@ from .random_fields import GaussianField, MaternField, PowerLawField, RandomFiel
 from .random_states import PiecewiseConstant, RadialDamBreak, SmoothStates
 from .reference import ReferenceSolver
 from .riesz import RieszCollocation
+from .semilinear import SemilinearProblem
 from .spectral import SpectralSpace
 from .stepping import ETDRK2, ETDRK4, IMEX, RK4, integrate, integrate_adaptive, phi_dense, phi_diagonal
 
@@ -95,6 +97,7 @@ __all__ = [
     "Medium",
     "Multigrid",
     "NavierStokes",
+    "NonlinearPoisson",
     "Parabolic",
     "Parameter",
     "Patches",
@@ -107,6 +110,7 @@ __all__ = [
     "ReferenceSolver",
     "RieszCollocation",
     "Schroedinger",
+    "SemilinearProblem",
     "ShallowWater",
     "SmoothStates",
     "SpectralSpace",

@@ -115,6 +115,22 @@ class EvolutionProblem(Problem):
         ``inputs`` are those of the N samples; None only where ``quadratic`` says that N ignores them.
         """
 
+    def jet(self, c: Tensor, space: SpectralSpace) -> Tensor:
+        """Coefficients (N, J, *counts), linear in c, of the functions that N is a function of at each point: u and
+        derivatives of it. Where an equation gives ``jet`` and ``at_points``, reduced models can evaluate N at a few
+        points; by default that is an NWidthError.
+        """
+        raise NWidthError(
+            f"{type(self).__name__}.jet",
+            got="a nonlinearity that is not given at single points",
+            expected="an equation with jet and at_points",
+            fix="use surrogate=reduced_basis",
+        )
+
+    def at_points(self, jet: Tensor, inputs: Dataset) -> Tensor:
+        """N(u) - N(0), real (N, C, P), at any P points from the values (N, J, P) of ``jet`` there."""
+        raise NotImplementedError
+
     @abstractmethod
     def resolve(self, inputs: Dataset) -> tuple[Tensor, Tensor]:
         """For each sample, from it alone, the degree that its solution needs and the largest time step at

@@ -17,6 +17,7 @@ from .kdv import KdV
 from .kuramoto_sivashinsky import KuramotoSivashinsky
 from .lorenz96 import Lorenz96, Lorenz96TwoScale
 from .navier_stokes import NavierStokes, streamfunction, velocity, vorticity
+from .nonlinear_poisson import NonlinearPoisson
 from .poisson import Poisson
 from .schroedinger import Schroedinger
 from .shallow_water import ShallowWater, dam_break
@@ -43,6 +44,7 @@ __all__ = [
     "Lorenz96",
     "Lorenz96TwoScale",
     "NavierStokes",
+    "NonlinearPoisson",
     "Patches",
     "Poisson",
     "Schroedinger",

@@ -84,6 +84,14 @@ class AllenCahn(EvolutionProblem):
         u = space.values(c)
         return space.coefficients(u * u * u).mul_(-1.0 * self.coefficient("r", inputs))
 
+    def jet(self, c: Tensor, space: SpectralSpace) -> Tensor:
+        """u."""
+        return c
+
+    def at_points(self, jet: Tensor, inputs: Dataset) -> Tensor:
+        """-r u^3."""
+        return jet**3 * -self.column("r", inputs)[:, None, None]
+
     def resolve(self, inputs: Dataset) -> tuple[Tensor, Tensor]:
         stored: Tensor = inputs.u0  # type: ignore[assignment]
         own = bandwidth(stored, self.ndim, max(self.tolerance, torch.finfo(stored.dtype).eps))

@@ -78,6 +78,15 @@ class Burgers(EvolutionProblem):
         """-(u^2/2)_x, in the form that conserves the mean."""
         return space.coefficients(space.values(c).square_()).mul_(-0.5 * space.symbol(0))
 
+    def jet(self, c: Tensor, space: SpectralSpace) -> Tensor:
+        """(u, u_x)."""
+        return torch.cat([c, space.derivative(c, 0)], 1)
+
+    def at_points(self, jet: Tensor, inputs: Dataset) -> Tensor:
+        """-u u_x."""
+        u, slope = jet.split(1, 1)
+        return -u * slope
+
     def resolve(self, inputs: Dataset) -> tuple[Tensor, Tensor]:
         stored: Tensor = inputs.u0  # type: ignore[assignment]
         u0 = stored.double().cpu()[:, 0]

@@ -183,6 +183,14 @@ class FisherKPP(DiffusionReaction):
         """-rho u^2."""
         return space.coefficients(space.values(c).square()) * -self.coefficient("rho", inputs)
 
+    def jet(self, c: Tensor, space: SpectralSpace) -> Tensor:
+        """u."""
+        return c
+
+    def at_points(self, jet: Tensor, inputs: Dataset) -> Tensor:
+        """-rho u^2."""
+        return jet.square() * -self.column("rho", inputs)[:, None, None]
+
     def rates(self, inputs: Dataset) -> tuple[Tensor, Tensor, Tensor]:
         u0: Tensor = inputs.u0  # type: ignore[assignment]
         rho = self.column("rho", inputs).double().cpu().abs().clamp_min(1e-12)

@@ -76,6 +76,15 @@ class FitzHughNagumo(DiffusionReaction):
         cube = space.coefficients(values * values.square())
         return torch.cat([-cube - v - constant(space) * self.coefficient("k", inputs), u], 1)
 
+    def jet(self, c: Tensor, space: SpectralSpace) -> Tensor:
+        """(u, v)."""
+        return c
+
+    def at_points(self, jet: Tensor, inputs: Dataset) -> Tensor:
+        """(-u^3 - v, u)."""
+        u, v = jet.split(1, 1)
+        return torch.cat([-(u**3) - v, u], 1)
+
     def rates(self, inputs: Dataset) -> tuple[Tensor, Tensor, Tensor]:
         u0: Tensor = inputs.u0  # type: ignore[assignment]
         largest = u0.double().cpu()[:, 0].flatten(1).abs().amax(1).clamp_min(1.0)

@@ -135,6 +135,16 @@ class GrayScott(DiffusionReaction):
         product = space.coefficients(u * v * v)
         return torch.cat([constant(space) * self.coefficient("feed", inputs) - product, product], 1)
 
+    def jet(self, c: Tensor, space: SpectralSpace) -> Tensor:
+        """(u, v)."""
+        return c
+
+    def at_points(self, jet: Tensor, inputs: Dataset) -> Tensor:
+        """(-u v^2, u v^2)."""
+        u, v = jet.split(1, 1)
+        product = u * v.square()
+        return torch.cat([-product, product], 1)
+
     def rates(self, inputs: Dataset) -> tuple[Tensor, Tensor, Tensor]:
         u0: Tensor = inputs.u0  # type: ignore[assignment]
         u, v = (x.flatten(1).abs().amax(1) for x in u0.double().cpu().unbind(1))

@@ -97,6 +97,15 @@ class KdV(EvolutionProblem):
         flux = space.coefficients(space.values(c).square_())
         return flux.mul_(space.symbol(0) * (-0.5 * self.coefficient("alpha", inputs)))
 
+    def jet(self, c: Tensor, space: SpectralSpace) -> Tensor:
+        """(u, u_x)."""
+        return torch.cat([c, space.derivative(c, 0)], 1)
+
+    def at_points(self, jet: Tensor, inputs: Dataset) -> Tensor:
+        """-alpha u u_x."""
+        u, slope = jet.split(1, 1)
+        return u * slope * -self.column("alpha", inputs)[:, None, None]
+
     def resolve(self, inputs: Dataset) -> tuple[Tensor, Tensor]:
         stored: Tensor = inputs.u0  # type: ignore[assignment]
         u0 = stored.double().cpu()[:, 0]

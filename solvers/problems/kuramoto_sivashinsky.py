@@ -104,6 +104,16 @@ class KuramotoSivashinsky(EvolutionProblem):
         squares = [space.values(space.derivative(c, i)).square_() for i in range(self.ndim)]
         return space.coefficients(sum(squares[1:], squares[0])).mul_(half)
 
+    def jet(self, c: Tensor, space: SpectralSpace) -> Tensor:
+        """(u, u_x), or grad u."""
+        slopes = [space.derivative(c, i) for i in range(self.ndim)]
+        return torch.cat([c, *slopes] if self.form == "conservative" else slopes, 1)
+
+    def at_points(self, jet: Tensor, inputs: Dataset) -> Tensor:
+        """-nu1 u u_x, or -(nu1/2) |grad u|^2."""
+        product = jet.prod(1, keepdim=True) if self.form == "conservative" else jet.square().sum(1, keepdim=True) / 2
+        return product * -self.column("nu1", inputs)[:, None, None]
+
     def resolve(self, inputs: Dataset) -> tuple[Tensor, Tensor]:
         stored: Tensor = inputs.u0  # type: ignore[assignment]
         per_unit = (self.hi - self.lo) / (2 * math.pi)

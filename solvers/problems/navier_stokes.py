@@ -194,6 +194,14 @@ class NavierStokes(EvolutionProblem):
         source = self._source(space, inputs)
         return torch.add(*products.split(1, 1)) if source is None else products.sum(1, keepdim=True) + source
 
+    def jet(self, c: Tensor, space: SpectralSpace) -> Tensor:
+        """(u, v, w_x, w_y)."""
+        return torch.cat([c * _symbols(space)[0], *(space.derivative(c, i) for i in (0, 1))], 1)
+
+    def at_points(self, jet: Tensor, inputs: Dataset) -> Tensor:
+        """-u . grad w."""
+        return -(jet[:, :2] * jet[:, 2:]).sum(1, keepdim=True)
+
     def _source(self, space: SpectralSpace, inputs: Dataset | None) -> Tensor | None:
         """Coefficients of f, (N or 1, 1, *counts), kept with the space."""
         if self.forcing == "none":

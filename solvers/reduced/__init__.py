@@ -1,9 +1,28 @@
-"""Model order reduction: POD, non-intrusive regression, Galerkin reduced bases."""
+"""Model order reduction: POD, non-intrusive regression, Galerkin reduced bases, empirical interpolation."""
 
+from .deim_galerkin import DEIMGalerkin
 from .encoding import InputEncoder
 from .galerkin import ReducedBasis
+from .interpolation import EmpiricalInterpolation
+from .matrix_interpolation import MatrixInterpolation
+from .matrix_powers import PowerInterpolation
+from .nonintrusive import NonintrusiveModel, SeparatedOperator
 from .pod import POD
 from .regression import Mean, PODRegression
 from .regressors import RBF, Ridge
 
-__all__ = ["POD", "RBF", "InputEncoder", "Mean", "PODRegression", "ReducedBasis", "Ridge"]
+__all__ = [
+    "POD",
+    "RBF",
+    "DEIMGalerkin",
+    "EmpiricalInterpolation",
+    "InputEncoder",
+    "MatrixInterpolation",
+    "Mean",
+    "NonintrusiveModel",
+    "PODRegression",
+    "PowerInterpolation",
+    "ReducedBasis",
+    "Ridge",
+    "SeparatedOperator",
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -19,6 +19,8 @@ from ...errors import NWidthError
 from ..elliptic import EllipticProblem
 from ..evolution import EvolutionProblem
 from ..problem import Problem, lead, problem_of
+from ..semilinear import SemilinearProblem
+from .hyper import ReducedSemilinear
 from .pod import POD
 from .projection import ReducedElliptic, ReducedEvolution
 
@@ -30,7 +32,7 @@ class ReducedBasis(Surrogate):
     """u ~ sum_k c_k V_k with V the POD modes of the training solutions and c from the Galerkin projection of
     the PDE.
 
-    Steady problems: (V^T A(a) V) c = V^T f for each sample. Time-dependent problems:
+    Steady problems: (V^T A(a) V) c = V^T f for each sample, or V^T (-Lap V c + g(V c; mu)) = V^T f by Newton. Time-dependent problems:
     c' = V^T (L V c + N(V c)) from the projection of u0, by ETDRK4. Modes, projections and errors use one inner
     product, that of the grid's norm weights. The initial states count among the snapshots. Benner et al. (2015),
     A survey of projection-based model reduction methods, SIAM Review 57, sections 2 and 3.
@@ -60,6 +62,7 @@ class ReducedBasis(Surrogate):
     """
 
     uses_seed = False
+    kinds: ClassVar[tuple[type[Problem], ...]] = (EllipticProblem, EvolutionProblem, SemilinearProblem)
 
     def __init__(
         self,
@@ -73,7 +76,7 @@ class ReducedBasis(Surrogate):
         self._problem: Problem | None = None
         self._grid: Grid | Mesh | None = None
         self._basis: Tensor | None = None
-        self._model: ReducedElliptic | ReducedEvolution | None = None
+        self._model: ReducedElliptic | ReducedEvolution | ReducedSemilinear | None = None
 
     def fit(self, train: Dataset, val: Dataset | None, *, seed: int = 0, folder: Path | None = None) -> FitLog:
         """POD of the training solutions and, where no rule is given, the rank that does best on ``val``.
@@ -151,12 +154,12 @@ class ReducedBasis(Surrogate):
         self._reduce(state["basis"])
 
     def _find_problem(self, train: Dataset) -> Problem:
-        problem = problem_of(train, self.problem, "ReducedBasis.fit")
-        if not isinstance(problem, EllipticProblem | EvolutionProblem):
+        problem = problem_of(train, self.problem, f"{type(self).__name__}.fit")
+        if not isinstance(problem, self.kinds):
             raise NWidthError(
-                "ReducedBasis.fit",
+                f"{type(self).__name__}.fit",
                 got=f"problem {type(problem).__name__}",
-                expected="an EllipticProblem or an EvolutionProblem",
+                expected=" or ".join(f"an {k.__name__}" if k.__name__[0] == "E" else f"a {k.__name__}" for k in self.kinds),
             )
         return problem
 
@@ -165,6 +168,9 @@ class ReducedBasis(Surrogate):
         self._basis = basis.double().clone(memory_format=torch.contiguous_format)
         if isinstance(self._problem, EllipticProblem):
             self._model = ReducedElliptic(self._problem)
+        elif isinstance(self._problem, SemilinearProblem):
+            assert isinstance(self._grid, Grid)
+            self._model = ReducedSemilinear(self._problem, self._basis, self._grid)
         else:
             assert isinstance(self._problem, EvolutionProblem) and isinstance(self._grid, Grid)
             self._model = ReducedEvolution(self._problem, self._basis, self._grid, self.step_ratio)

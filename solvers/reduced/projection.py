@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -121,7 +121,7 @@ class ReducedEvolution:
             linear = linear[0] if len(linear) == 1 else linear
             states = integrate(
                 linear,
-                partial(self._tendency, inputs=batch),
+                self._rate(batch),
                 start[rows],
                 inputs.t0,
                 t,
@@ -139,8 +139,10 @@ class ReducedEvolution:
             )
         return out
 
-    def _tendency(self, c: Tensor, inputs: Dataset) -> Tensor:
-        if self.polynomial is not None:
-            constant, linear, quadratic = self.polynomial
-            return constant + c @ linear + (c[:, self.pairs[0]] * c[:, self.pairs[1]]) @ quadratic
-        return self._nonlinear(torch.tensordot(c.to(self.modes.dtype), self.modes, dims=1), inputs)
+    def _rate(self, inputs: Dataset) -> Callable[[Tensor], Tensor]:
+        """c -> M^(-1) V^T N(V c) for the samples of ``inputs``."""
+        if self.polynomial is None:
+            return lambda c: self._nonlinear(torch.tensordot(c.to(self.modes.dtype), self.modes, dims=1), inputs)
+        constant, linear, quadratic = self.polynomial
+        j, k = self.pairs
+        return lambda c: constant + c @ linear + (c[:, j] * c[:, k]) @ quadratic
