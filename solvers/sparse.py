@@ -48,6 +48,11 @@ class SparseSum:
         """A(theta) for one theta (Q,)."""
         return self._csc(self._values @ theta, self._indices, self._indptr)
 
+    def entries(self, theta: np.ndarray, points: np.ndarray | None = None) -> np.ndarray:
+        """The entries of A(theta_i) that any A_q may have, or those of these numbers, (N, entries) for theta (N, Q)."""
+        values = self._values if points is None else self._values[points]
+        return (values @ theta.T).T
+
     def apply(self, theta: np.ndarray, u: np.ndarray) -> np.ndarray:
         """A(theta_i) u_i for theta (N, Q) and u (N, n)."""
         return np.stack([self.matrix(t) @ v for t, v in zip(theta, u)])

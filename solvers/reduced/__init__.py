@@ -7,6 +7,7 @@ from .interpolation import EmpiricalInterpolation
 from .matrix_interpolation import MatrixInterpolation
 from .matrix_powers import PowerInterpolation
 from .nonintrusive import NonintrusiveModel, SeparatedOperator
+from .nonintrusive_rb import NonintrusiveRB
 from .pod import POD
 from .regression import Mean, PODRegression
 from .regressors import RBF, Ridge
@@ -20,6 +21,7 @@ __all__ = [
     "MatrixInterpolation",
     "Mean",
     "NonintrusiveModel",
+    "NonintrusiveRB",
     "PODRegression",
     "PowerInterpolation",
     "ReducedBasis",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...backends import Grid
-from ...backends.svd import svd
+from ...backends.svd import svd, truncation_rank
 from ...data import Dataset, FitLog
 from ...errors import NWidthError
 from ..evolution import EvolutionProblem
@@ -21,6 +21,7 @@ from .galerkin import ReducedBasis
 from .hyper import HyperReducedEvolution, ReducedSemilinear, nonlinear_values
 from .interpolation import METHODS, EmpiricalInterpolation, default_points
 
+EIM_RTOL = 1e-12
 ENTRIES = 2**25  # values of the nonlinearity that are kept for its modes
 RATIO = 3  # modes of the nonlinearity for each mode of the solution
 
@@ -69,7 +70,7 @@ class DEIMGalerkin(ReducedBasis):
         step_ratio: float = 4.0,
         terms: int | None = None,
         method: str = "qdeim",
-        oversampling: float = 1.0,
+        oversampling: float = 1.5,
     ):
         super().__init__(rank=rank, rtol=rtol, problem=problem, step_ratio=step_ratio)
         if method not in (*METHODS, "eim"):
@@ -88,14 +89,15 @@ class DEIMGalerkin(ReducedBasis):
         problem.need(train)
         values, note = _values(problem, train.load())
         if self.method == "eim":
-            found = EmpiricalInterpolation.eim(values, rank=self.terms, rtol=None if self.terms else 1e-8)
+            found = EmpiricalInterpolation.eim(values, rank=self.terms, rtol=None if self.terms else EIM_RTOL)
             assert found.errors is not None
             self._functions, tails = found.basis, found.errors / found.errors[0]
         else:
-            U, s, _ = svd(values.mT, rank=self.terms, rtol=None if self.terms else 1e-8, method="exact")
-            total = values.abs().square().sum()
-            kept = torch.cat([s.new_zeros(1), s.square().cumsum(0)])
-            self._functions, tails = U.mT.contiguous(), ((total - kept).clamp_min(0) / total).sqrt()
+            U, s, _ = svd(values.mT, method="exact")
+            if self.terms is not None:
+                truncation_rank(s, rank=self.terms)
+            left = torch.cat([s, s.new_zeros(1)]).square().flip(0).cumsum(0).flip(0)
+            self._functions, tails = U.mT.contiguous(), (left / left[0]).sqrt()
         log = super().fit(train, val, seed=seed, folder=folder)
         found = self.fitted(self._points)
         model = self._model

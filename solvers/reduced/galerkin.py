@@ -16,6 +16,7 @@ from ...data import Dataset, FitLog, Prediction, Surrogate
 from ...data.metrics import relative_l2
 from ...data.native import blocks_of
 from ...errors import NWidthError
+from ..affine import AffineProblem
 from ..elliptic import EllipticProblem
 from ..evolution import EvolutionProblem
 from ..problem import Problem, lead, problem_of
@@ -204,7 +205,10 @@ def _snapshots(train: Dataset, problem: Problem) -> Tensor:
 
 
 def _prescribed(problem: Problem | None, data: Dataset, like: Tensor) -> Tensor:
-    """The boundary values of steady solutions, continued by zero: shaped like them, or a zero."""
+    """The boundary values of steady solutions, continued by zero (on meshes as the problem lifts them): shaped like
+    the solutions, or a zero."""
+    if isinstance(problem, AffineProblem) and isinstance(data.mu, Tensor):
+        return problem.system(data.grid).lift(data.mu.to(like.device, like.dtype)).view(len(data), *like.shape[1:])
     if isinstance(problem, EllipticProblem) and isinstance(like, Tensor) and not data.time_dependent:
         return problem.complete(torch.zeros_like(like), data.inputs().to(like.device, like.dtype))
     return torch.zeros((), dtype=like.dtype, device=like.device)

@@ -214,19 +214,20 @@ class EmpiricalInterpolation:
                 expected=f"{self.points.shape[-1]} to {n}",
             )
         u, at = _orthonormal(self.basis), self.points
+        size = u.abs().square().sum(-2)
         while at.shape[-1] < points:
-            _, s, vh = svd(_at(u, at).mT, rank=self.rank, method="exact")
-            rows = vh @ u.conj()  # each point's row in the right singular vectors, (..., d, n)
-            size = rows.abs().square().sum(-2)
-            if self.rank == 1:
-                gain = size
-            else:
-                gap = (s[..., -2] ** 2 - s[..., -1] ** 2)[..., None]
-                total = gap + size
-                gain = total - (total**2 - 4 * gap * rows[..., -1, :].abs().square()).clamp_min(0).sqrt()
+            here = _at(u, at)
+            squares, vectors = torch.linalg.eigh(here @ here.mH)  # of the singular values, the smallest first
+            least = (vectors[..., :1].mH @ u)[..., 0, :].abs().square()
+            gap = (squares[..., min(1, self.rank - 1)] - squares[..., 0])[..., None]
+            total = gap + size
+            gain = total - (total**2 - 4 * gap * least).clamp_min(0).sqrt() if self.rank > 1 else size
             gain = gain.scatter(-1, at, -1.0)
             at = torch.cat([at, gain.argmax(-1, keepdim=True)], -1)
-        return EmpiricalInterpolation(self.basis, at)
+        chosen = None if self._chosen is None else self.coefficients(self._chosen) @ _at(self.basis, at)
+        return EmpiricalInterpolation(
+            self.basis, at, selected=self.selected, errors=self.errors, probe=self.probe, chosen=chosen
+        )
 
     def state_dict(self) -> dict[str, Any]:
         names = ("basis", "points", "selected", "errors", "probe")
