@@ -26,7 +26,7 @@ class SemilinearProblem(Problem):
     """-Lap u + g(u; mu) = f on [lo, hi]^d, u = 0 on the boundary, with g non-decreasing in u at every point.
 
     A subclass gives ``reaction`` (g), ``slope`` (dg/du >= 0), ``potential`` (G with dG/du = g) as functions of
-    values at points, and ``forces`` (f). From these come the full-order solution and reduced models, which evaluate g
+    values at points, and ``forces`` (f, of the field a alone). From these come the full-order solution and reduced models, which evaluate g
     at a few points.
 
     Second differences on nodal points that include the boundary: second order. The solution is the one minimum of the

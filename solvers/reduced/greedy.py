@@ -33,14 +33,12 @@ def greedy(
 ) -> Greedy:
     """See ``EmpiricalInterpolation.eim``. Costs about two passes over the snapshots a step, in a copy of them."""
     _check(snapshots, rank, rtol, norm, weight)
-    if norm == "l2" and weight is None:
-        weight = torch.ones(snapshots.shape[-1], device=snapshots.device)
     lead, (count, n) = snapshots.shape[:-2], snapshots.shape[-2:]
     left = snapshots.reshape(-1, count, n).clone(memory_format=torch.contiguous_format)
     batch = torch.arange(len(left), device=left.device)
     rows = max(1, SLICE // (n * len(left)))
     most = min(count, n) if rank is None else rank
-    sizes = torch.cat([_size(part, weight) for part in left.split(rows, 1)], 1)
+    sizes = torch.cat([_size(part, norm, weight) for part in left.split(rows, 1)], 1)
     if not bool(torch.isfinite(sizes).all()):
         raise NWidthError("EmpiricalInterpolation.eim", got="NaN or infinite values", expected="finite snapshots")
     basis, points, selected, errors = [], [], [], []
@@ -68,7 +66,7 @@ def greedy(
         for start in range(0, count, rows):
             part = left[:, start : start + rows]
             part.addcmul_(values[:, start : start + rows, None], q[:, None], value=-1)
-            sizes[:, start : start + rows] = _size(part, weight)
+            sizes[:, start : start + rows] = _size(part, norm, weight)
     if not points:
         raise NWidthError("EmpiricalInterpolation.eim", got="snapshots that are zero", expected="some that are not")
     return Greedy(
@@ -80,10 +78,12 @@ def greedy(
     )
 
 
-def _size(part: Tensor, weight: Tensor | None) -> Tensor:
+def _size(part: Tensor, norm: str, weight: Tensor | None) -> Tensor:
     """Norms of rows (..., n): the largest modulus, or the weighted root of squares."""
     if weight is not None:
         return (part.abs().square() @ weight.to(part.real)).sqrt()
+    if norm == "l2":
+        return torch.linalg.vector_norm(part, dim=-1)
     if part.is_complex():
         return part.abs().amax(-1)
     return torch.maximum(part.amax(-1), -part.amin(-1))  # without a copy of the moduli
