@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from ...backends import Grid
+from ...backends.resample import resample
 from ...data import Dataset
 from ...errors import NWidthError
 from ..evolution import EvolutionProblem
@@ -118,8 +120,10 @@ class ReducedSemilinear:
         return self.at_points.shape[1]
 
     def solve(self, inputs: Dataset, basis: Tensor) -> Tensor:
-        """Coefficients c (N, r); the forces are those on the grid of the modes."""
+        """Coefficients c (N, r); fields of forces are interpolated to the grid of the modes."""
         inputs = inputs.to(dtype=self.modes.dtype)
+        a = None if inputs.a is None else resample(inputs.a, inputs.grid, self.grid)  # type: ignore[arg-type]
+        inputs = replace(inputs, grid=self.grid, a=a, u0=None)
         f = self._load
         if f is None:
             f = self.problem.inner(self.problem.forces(inputs)).flatten(1) @ self.modes.T
