@@ -23,7 +23,8 @@ def pivoted_qr(a: Tensor, rank: int | None = None) -> PivotedQR:
 
     Each step takes the column that is farthest from the span of those already taken (Businger and Golub 1965, Numer.
     Math. 7), orthogonalised twice. Distances are downdated, |a|^2 - |q* a|^2, and measured again where that cancels.
-    Vectorised over columns and batch; one matrix on the CPU goes to LAPACK. NWidthError where the columns have a smaller rank.
+    Vectorised over columns and batch; one matrix on the CPU goes to LAPACK. NWidthError where the columns have a
+    smaller rank.
 
     >>> a = torch.tensor([[1.0, 0.0, 3.0], [0.0, 2.0, 4.0]])
     >>> pivoted_qr(a).pivots.tolist()

@@ -25,9 +25,9 @@ HALVINGS = 40
 class SemilinearProblem(Problem):
     """-Lap u + g(u; mu) = f on [lo, hi]^d, u = 0 on the boundary, with g non-decreasing in u at every point.
 
-    A subclass gives ``reaction`` (g), ``slope`` (dg/du >= 0), ``potential`` (G with dG/du = g) as functions of
-    values at points, and ``forces`` (f, of the field a alone). From these come the full-order solution and reduced models, which evaluate g
-    at a few points.
+    A subclass gives ``reaction`` (g), ``slope`` (dg/du >= 0) and ``potential`` (G with dG/du = g) as functions of
+    values at points, and ``forces`` (f, of the field a alone). From these come the full-order solution and reduced
+    models, which evaluate g at a few points.
 
     Second differences on nodal points that include the boundary: second order. The solution is the one minimum of the
     convex energy 1/2 <u, -Lap u> + sum G(u) - <f, u>: Newton steps from u = 0, shortened until it falls (Armijo), with
@@ -81,7 +81,9 @@ class SemilinearProblem(Problem):
 
     def inner(self, u: Tensor) -> Tensor:
         """The part (..., *inner) of values at all points that is solved for."""
-        return u[(..., *(slice(1, -1),) * self.ndim)]
+        for i in range(self.ndim):
+            u = u.narrow(i - self.ndim, 1, u.shape[i - self.ndim] - 2)
+        return u
 
     def residual(self, u: Tensor, inputs: Dataset) -> Tensor:
         """-Lap u + g(u) - f at inner points, u on the boundary; shaped like u, differentiable in u."""
@@ -89,11 +91,13 @@ class SemilinearProblem(Problem):
         change = torch.zeros((), dtype=u.dtype, device=u.device)
         for i, axis in enumerate(grid.axes):
             second = torch.diff(u, n=2, dim=i - grid.ndim) / axis.spacing**2
-            cut = [slice(1, -1) if j != i else slice(None) for j in range(grid.ndim)]
-            change = change - second[(..., *cut)]
+            for j in range(grid.ndim):
+                if j != i:
+                    second = second.narrow(j - grid.ndim, 1, grid.shape[j] - 2)
+            change = change - second
         inside = change + self.reaction(self.inner(u), inputs) - self.inner(self.forces(inputs))
         out = u.clone()
-        out[(..., *(slice(1, -1),) * grid.ndim)] = inside
+        self.inner(out).copy_(inside)
         return out
 
     def solve(self, inputs: Dataset, *, dtype: torch.dtype = torch.float64) -> Dataset:

@@ -106,7 +106,7 @@ class NonlinearPoisson(SemilinearProblem):
         for i, x in enumerate(grid.coordinates()):
             turn = 2 * torch.pi * (x.double() - self.lo) / (self.hi - self.lo)
             f = f * (torch.sin(turn) if i == 0 else torch.cos(turn))
-        return f.view(1, 1, *grid.shape).to(like)  # type: ignore[arg-type]
+        return f.view(1, 1, *grid.shape).to(like)
 
     def _pair(self, u: Tensor, inputs: Dataset) -> list[Tensor]:
         """mu1 and mu2, each (N, 1, ..) or a number."""

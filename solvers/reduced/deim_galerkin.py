@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -136,9 +135,7 @@ class DEIMGalerkin(ReducedBasis):
             self._model = ReducedSemilinear(self._problem, self._basis, self._grid, self._points)
         else:
             assert isinstance(self._problem, EvolutionProblem)
-            self._model = HyperReducedEvolution(
-                self._problem, self._basis, self._grid, self.step_ratio, self._points
-            )
+            self._model = HyperReducedEvolution(self._problem, self._basis, self._grid, self.step_ratio, self._points)
 
     def _interpolation(self, functions: Tensor) -> EmpiricalInterpolation:
         points = default_points(len(functions), self.oversampling, functions.shape[1])
@@ -159,6 +156,6 @@ def _values(problem: Problem, train: Dataset) -> tuple[Tensor, str]:
         rows = torch.cat([rows, torch.arange(len(u), device=u.device)])
     stride = max(1, -(-states.numel() * 2**problem.ndim // ENTRIES))
     states, rows = states[::stride], rows[::stride]
-    mu = None if train.mu is None else train.mu.double()[rows]  # type: ignore[union-attr]
-    at = replace(Dataset(train.grid, u0=states, mu=mu), names=train.names)
+    mu = None if train.mu is None else train.mu.double()[rows]
+    at = Dataset(train.grid, u0=states, mu=mu)
     return nonlinear_values(problem, at), "" if stride == 1 else f"; every {stride}th state was used"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -29,14 +29,20 @@ CANDIDATES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 BLOCK = 256
 
 
+class ReducedModel(Protocol):
+    """What a projected problem does: coefficients of the modes, (N, r) or (N, T, r), for the inputs of N samples."""
+
+    def solve(self, inputs: Dataset, basis: Tensor) -> Tensor: ...
+
+
 class ReducedBasis(Surrogate):
     """u ~ sum_k c_k V_k with V the POD modes of the training solutions and c from the Galerkin projection of
     the PDE.
 
-    Steady problems: (V^T A(a) V) c = V^T f for each sample, or V^T (-Lap V c + g(V c; mu)) = V^T f by Newton. Time-dependent problems:
-    c' = V^T (L V c + N(V c)) from the projection of u0, by ETDRK4. Modes, projections and errors use one inner
-    product, that of the grid's norm weights. The initial states count among the snapshots. Benner et al. (2015),
-    A survey of projection-based model reduction methods, SIAM Review 57, sections 2 and 3.
+    Steady problems: (V^T A(a) V) c = V^T f for each sample, or V^T (-Lap V c + g(V c; mu)) = V^T f by Newton's
+    method. Time-dependent problems: c' = V^T (L V c + N(V c)) from the projection of u0, by ETDRK4. Modes, projections
+    and errors use one inner product, that of the grid's norm weights. The initial states count among the snapshots.
+    Benner et al. (2015), A survey of projection-based model reduction methods, SIAM Review 57, sections 2 and 3.
 
     Parameters
     ----------
@@ -77,7 +83,7 @@ class ReducedBasis(Surrogate):
         self._problem: Problem | None = None
         self._grid: Grid | Mesh | None = None
         self._basis: Tensor | None = None
-        self._model: ReducedElliptic | ReducedEvolution | ReducedSemilinear | None = None
+        self._model: ReducedModel | None = None
 
     def fit(self, train: Dataset, val: Dataset | None, *, seed: int = 0, folder: Path | None = None) -> FitLog:
         """POD of the training solutions and, where no rule is given, the rank that does best on ``val``.
@@ -160,7 +166,9 @@ class ReducedBasis(Surrogate):
             raise NWidthError(
                 f"{type(self).__name__}.fit",
                 got=f"problem {type(problem).__name__}",
-                expected=" or ".join(f"an {k.__name__}" if k.__name__[0] == "E" else f"a {k.__name__}" for k in self.kinds),
+                expected=" or ".join(
+                    f"an {k.__name__}" if k.__name__[0] == "E" else f"a {k.__name__}" for k in self.kinds
+                ),
             )
         return problem
 

@@ -41,7 +41,10 @@ def greedy(
     sizes = torch.cat([_size(part, norm, weight) for part in left.split(rows, 1)], 1)
     if not bool(torch.isfinite(sizes).all()):
         raise NWidthError("EmpiricalInterpolation.eim", got="NaN or infinite values", expected="finite snapshots")
-    basis, points, selected, errors = [], [], [], []
+    basis: list[Tensor] = []
+    points: list[Tensor] = []
+    selected: list[Tensor] = []
+    errors: list[Tensor] = []
     round_off = 4 * torch.finfo(left.dtype).eps * sizes.amax(1)
     enough = round_off if rtol is None and rank is None else sizes.amax(1) * (rtol or 0.0)
     while True:

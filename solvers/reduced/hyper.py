@@ -76,9 +76,7 @@ def nonlinear_values(problem: EvolutionProblem, states: Dataset) -> Tensor:
     grid, u0 = states.grid, states.u0
     assert isinstance(grid, Grid) and isinstance(u0, Tensor)
     if problem.complex_state:
-        raise NWidthError(
-            "DEIMGalerkin", got=f"the complex {type(problem).__name__}", expected="a real equation"
-        )
+        raise NWidthError("DEIMGalerkin", got=f"the complex {type(problem).__name__}", expected="a real equation")
     space = problem.space(grid, [(problem.factors + 1) * (n // 2) + 1 for n in grid.shape], u0)
     size = max(1, BLOCK // (torch.Size(space.shape).numel() * u0.shape[1]))
     parts = []

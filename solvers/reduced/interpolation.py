@@ -115,7 +115,9 @@ class EmpiricalInterpolation:
         points : more than d of them, by ``oversampled``.
         """
         if method not in METHODS:
-            raise NWidthError("EmpiricalInterpolation", got=f"method={method!r}", expected="one of " + ", ".join(METHODS))
+            raise NWidthError(
+                "EmpiricalInterpolation", got=f"method={method!r}", expected="one of " + ", ".join(METHODS)
+            )
         _finite(basis)
         d, n = basis.shape[-2:]
         if d > n:

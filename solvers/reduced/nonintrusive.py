@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...errors import NWidthError
 from .interpolation import EmpiricalInterpolation, default_points
 
 Sampler = Callable[[Any, Tensor | None], Tensor]
@@ -118,9 +117,7 @@ class NonintrusiveModel:
         fixed: Tensor | None = None,
     ):
         self.separated, self.basis = separated, basis
-        self.terms = torch.stack(
-            [basis.mH @ product(separated.parameters[[m]], basis) for m in range(separated.rank)]
-        )
+        self.terms = torch.stack([basis.mH @ product(separated.parameters[[m]], basis) for m in range(separated.rank)])
         self.fixed = None if fixed is None else basis.mH @ fixed
 
     def solve(self, parameters: Any, load: Tensor) -> Tensor:

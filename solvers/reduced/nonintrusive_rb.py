@@ -97,13 +97,16 @@ class NonintrusiveRB(ReducedBasis):
         """That of ``ReducedBasis``, the projected operators, and the interpolation at its points alone."""
         model = self.fitted(self._model)
         assert isinstance(model, ReducedSeparated)
-        return {**super().state_dict(), "terms": model.terms, "functions": model.at.basis, "entries": model.points,
-                "chosen": model.at.state_dict()["chosen"]}
+        return {
+            **super().state_dict(),
+            "terms": model.terms,
+            "functions": model.at.basis,
+            "entries": model.points,
+            "chosen": model.at.state_dict()["chosen"],
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        local = EmpiricalInterpolation(
-            state["functions"], torch.arange(len(state["entries"])), chosen=state["chosen"]
-        )
+        local = EmpiricalInterpolation(state["functions"], torch.arange(len(state["entries"])), chosen=state["chosen"])
         self._loaded = (state["terms"], local, state["entries"])
         super().load_state_dict(state)
 
@@ -119,9 +122,7 @@ class NonintrusiveRB(ReducedBasis):
         else:
             samples = self._separated.parameters
             v = operator.restrict(self._basis)
-            terms = torch.stack(
-                [v @ operator.product(samples[[m]].to(v.device), v).T for m in range(len(samples))]
-            )
+            terms = torch.stack([v @ operator.product(samples[[m]].to(v.device), v).T for m in range(len(samples))])
             found = self._separated.interpolation
             points = found.points
             local = EmpiricalInterpolation(
@@ -220,10 +221,10 @@ class AffineOperator(Operator):
     def entries(self, inputs: Dataset, points: Tensor | None) -> Tensor:
         theta = self.system.coefficients(inputs.mu)[0].cpu().numpy()  # type: ignore[arg-type]
         found = self.system.operators.entries(theta, None if points is None else points.cpu().numpy())
-        return torch.from_numpy(found).to(inputs.mu)  # type: ignore[arg-type]
+        return torch.from_numpy(found).to(inputs.mu)
 
     def product(self, sample: Dataset, v: Tensor) -> Tensor:
-        matrix, _ = self.system.assemble(sample.mu[0])  # type: ignore[index,arg-type]
+        matrix, _ = self.system.assemble(sample.mu[0])  # type: ignore[index]
         return torch.from_numpy((matrix @ v.cpu().numpy().T).T).to(v)
 
     def load(self, inputs: Dataset) -> Tensor:

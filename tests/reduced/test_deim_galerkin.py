@@ -99,7 +99,9 @@ def test_steady_at_all_points_it_is_galerkin_and_at_full_rank_the_full_order(law
     for model in (galerkin, hyper):
         u = torch.tensordot(model.solve(data.inputs(), basis), basis, dims=1)
         assert torch.allclose(u, data.u, atol=1e-8)
-    few = [ReducedSemilinear(problem, basis[:6], data.grid, p).solve(data.inputs(), basis) for p in (None, identity(25))]
+    few = [
+        ReducedSemilinear(problem, basis[:6], data.grid, p).solve(data.inputs(), basis) for p in (None, identity(25))
+    ]
     assert torch.allclose(*few, atol=1e-9)
 
 

@@ -137,7 +137,9 @@ def test_the_points_of_deim_in_pymor(method):
     ei = pytest.importorskip("pymor.algorithms.ei")
     from pymor.vectorarrays.numpy import NumpyVectorSpace
 
-    basis = torch.linalg.qr(torch.randn(120, 12, dtype=F64, generator=torch.Generator().manual_seed(2))).Q.T.contiguous()
+    basis = torch.linalg.qr(
+        torch.randn(120, 12, dtype=F64, generator=torch.Generator().manual_seed(2))
+    ).Q.T.contiguous()
     theirs = getattr(ei, method)(NumpyVectorSpace(120).make_array(basis.numpy().T), pod=False)[0]
     assert EmpiricalInterpolation.from_basis(basis, method=method).points.tolist() == np.asarray(theirs).tolist()
 
@@ -205,7 +207,7 @@ def test_errors(call, words):
 
 
 def matrix(t: float) -> scipy.sparse.csr_matrix:
-    """-(k u')' by differences with k = 1 + t exp(-((x - t)/0.2)^2) and a convection t, whose entries vanish at t = 0."""
+    """-(k u')' by differences with k = 1 + t exp(-((x - t)/0.2)^2) and a convection t."""
     n = 60
     x = (np.arange(n + 1) + 0.5) / (n + 1)
     k = 1 + t * np.exp(-(((x - t) / 0.2) ** 2))
