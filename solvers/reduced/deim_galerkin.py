@@ -52,7 +52,7 @@ class DEIMGalerkin(ReducedBasis):
     >>> surrogate = DEIMGalerkin(rank=6, terms=10)
     >>> log = surrogate.fit(data[:30], None)
     >>> log.selected["terms"], log.selected["points"]
-    (10, 10)
+    (10, 15)
     >>> p = surrogate.predict(data[30:].inputs()).mean
     >>> bool(relative_l2(p, data[30:].u, data.grid).max() < 1e-2)
     True
@@ -129,8 +129,9 @@ class DEIMGalerkin(ReducedBasis):
         assert self._functions is not None and isinstance(self._grid, Grid)
         functions = self._functions.to(self._basis)
         terms = min(len(functions), self.terms or RATIO * len(basis))
-        if self._points is None or self._points.rank != terms or self._points.basis.device != functions.device:
+        if self._points is None or self._points.rank != terms:
             self._points = self._interpolation(functions[:terms].contiguous())
+        self._points = self._points.to(self._basis.device)
         if isinstance(self._problem, SemilinearProblem):
             self._model = ReducedSemilinear(self._problem, self._basis, self._grid, self._points)
         else:

@@ -235,6 +235,13 @@ class EmpiricalInterpolation:
         names = ("basis", "points", "selected", "errors", "probe")
         return {**{k: getattr(self, k) for k in names}, "chosen": self._chosen}
 
+    def to(self, device: torch.device) -> EmpiricalInterpolation:
+        """The same on another device."""
+        if self.basis.device == device:
+            return self
+        moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in self.state_dict().items()}
+        return self.from_state(moved)
+
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> EmpiricalInterpolation:
         return cls(**state)

@@ -137,9 +137,8 @@ class ReducedSeparated:
     def __init__(
         self, operator: Operator, terms: Tensor, at: EmpiricalInterpolation, points: Tensor, device: torch.device
     ):
-        state = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in at.state_dict().items()}
         self.operator, self.terms, self.points = operator, terms.to(device), points.to(device)
-        self.at = EmpiricalInterpolation.from_state(state)
+        self.at = at.to(device)
 
     def solve(self, inputs: Dataset, basis: Tensor) -> Tensor:
         """Coefficients c (N, r) for modes (r, C, *space) on the grid of the inputs, which is that of the fit."""
