@@ -86,6 +86,7 @@ class DEIMGalerkin(ReducedBasis):
         self.check(train)
         problem = self._find_problem(train)
         problem.need(train)
+        self._points = None
         values, note = _values(problem, train.load())
         if self.method == "eim":
             found = EmpiricalInterpolation.eim(values, rank=self.terms, rtol=None if self.terms else EIM_RTOL)

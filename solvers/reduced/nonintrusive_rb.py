@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -76,6 +77,7 @@ class NonintrusiveRB(ReducedBasis):
         problem = self._find_problem(train)
         problem.need(train)
         operator = _operator(problem, train.grid)
+        self._model = None
         self._separated = SeparatedOperator(
             operator.entries,
             train.load().inputs().to(dtype=torch.float64),
@@ -108,6 +110,7 @@ class NonintrusiveRB(ReducedBasis):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         local = EmpiricalInterpolation(state["functions"], torch.arange(len(state["entries"])), chosen=state["chosen"])
         self._loaded = (state["terms"], local, state["entries"])
+        self._model = self._separated = None
         super().load_state_dict(state)
 
     def _reduce(self, basis: Tensor) -> None:
@@ -157,7 +160,7 @@ class ReducedSeparated:
         return c
 
 
-class Operator:
+class Operator(ABC):
     """What the method may know of A(mu) on one grid."""
 
     def __init__(self, grid: Grid | Mesh):
@@ -174,17 +177,17 @@ class Operator:
             )
         return self
 
+    @abstractmethod
     def entries(self, inputs: Dataset, points: Tensor | None) -> Tensor:
         """Numbers that A(mu) depends on linearly, (N, entries), or some of them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def product(self, sample: Dataset, v: Tensor) -> Tensor:
         """A(mu) v for one sample and v (r, unknowns)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def load(self, inputs: Dataset) -> Tensor:
         """f(mu), (N or 1, unknowns)."""
-        raise NotImplementedError
 
     def restrict(self, modes: Tensor) -> Tensor:
         """Modes (r, C, *space) as vectors of unknowns (r, unknowns)."""

@@ -185,6 +185,15 @@ def test_saved_and_loaded(name, request, tmp_path):
     assert torch.allclose(*means, rtol=0, atol=1e-12)
 
 
+def test_a_second_fit_forgets_the_first(poisson):
+    again, fresh = DEIMGalerkin(rank=5, terms=8), DEIMGalerkin(rank=5, terms=8)
+    again.fit(poisson[:30], None)
+    for surrogate in (again, fresh):
+        surrogate.fit(poisson[40:90], None)
+    means = [s.predict(poisson[100:].inputs()).mean for s in (again, fresh)]
+    assert torch.equal(*means)
+
+
 def test_other_resolutions(poisson):
     surrogate = DEIMGalerkin(rank=8)
     surrogate.fit(poisson[:90], None)

@@ -137,6 +137,22 @@ def test_prescribed_values_and_saving(tmp_path):
         again.predict(problem.sample([0], 0, problem.grid(9)))
 
 
+def test_a_second_fit_or_load_forgets_the_first():
+    problem = ThermalBlock()
+    data = problem.simulate(range(60), 0, problem.grid(6))
+    again, fresh = NonintrusiveRB(rank=5), NonintrusiveRB(rank=5)
+    again.fit(data[:20], None)
+    before = again.state_dict()
+    for surrogate in (again, fresh):
+        surrogate.fit(data[20:50], None)
+    means = [s.predict(data[50:].inputs()).mean for s in (again, fresh)]
+    assert torch.equal(*means)
+    again.load_state_dict(before)
+    other = NonintrusiveRB(rank=5)
+    other.fit(data[:20], None)
+    assert torch.allclose(again.predict(data[50:].inputs()).mean, other.predict(data[50:].inputs()).mean, atol=1e-12)
+
+
 def test_errors():
     burgers = Burgers(nu=0.1, final_time=0.1, times=2)
     data = burgers.simulate(range(4), 0, burgers.grid(16))
