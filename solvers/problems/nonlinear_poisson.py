@@ -32,8 +32,8 @@ class NonlinearPoisson(SemilinearProblem):
         a random field, the input a.
     ndim, lo, hi, rtol, iterations : see ``SemilinearProblem``.
 
-    The default is the test problem of Grepl, Maday, Nguyen and Patera (2007, ESAIM: M2AN 41, section 5.1) and of
-    Chaturantabut and Sorensen (2010, SIAM J. Sci. Comput. 32, section 4.2.1), but for the law of the parameters.
+    The default is the test problem of Grepl, Maday, Nguyen and Patera (2007, ESAIM: M2AN 41) and of
+    Chaturantabut and Sorensen (2010, SIAM J. Sci. Comput. 32), but for the law of the parameters.
 
     >>> problem = NonlinearPoisson()
     >>> data = problem.simulate([0, 1], seed=0, grid=problem.grid(17))

@@ -25,7 +25,7 @@ class HyperReducedEvolution(ReducedEvolution):
     """c' = M^(-1) (V^T L V c + V^T N(0) + V^T U (P^T U)^+ n(P^T J V c)):
 
     the model of ``ReducedEvolution`` with n(u) = N(u) - N(0) interpolated in a space U from its values at the points P
-    (DEIM; Chaturantabut and Sorensen 2010, SIAM J. Sci. Comput. 32, section 3.1). J V are the modes and their
+    (DEIM; Chaturantabut and Sorensen 2010, SIAM J. Sci. Comput. 32). J V are the modes and their
     derivatives that n depends on, kept at these points alone.
 
     interpolation : of functions (C points,) on the points of ``space``, as ``nonlinear_values`` gives them.

@@ -164,7 +164,7 @@ class EmpiricalInterpolation:
 
     def weights(self, values: Tensor) -> Tensor:
         """lambda (..., N, d) with I g = sum_m lambda_m g_m over the selected snapshots: lambda = F^(-1) g(x_.),
-        F_lm = g_m(x_l) (Casenave, Ern and Lelievre 2014, arXiv:1401.0604, section 3)."""
+        F_lm = g_m(x_l) (Casenave, Ern and Lelievre 2014, arXiv:1401.3684)."""
         if self._chosen is None:
             raise NWidthError(
                 "EmpiricalInterpolation.weights", got="functions that are no snapshots", expected="a result of eim"
@@ -206,7 +206,7 @@ class EmpiricalInterpolation:
         span.
 
         Each further point is the one that raises a lower bound of the smallest singular value of the functions at the
-        points most (Peherstorfer, Drmac and Gugercin 2020, SIAM J. Sci. Comput. 42, algorithm 1).
+        points most (GappyPOD+E: Peherstorfer, Drmac and Gugercin 2020, SIAM J. Sci. Comput. 42).
         """
         n = self.basis.shape[-1]
         if not self.points.shape[-1] <= points <= n:

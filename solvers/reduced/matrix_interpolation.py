@@ -19,7 +19,7 @@ class MatrixInterpolation:
 
         c = (P* U)^+ a_P(mu),   V* A(mu) V ~ sum_k c_k V* A_k V.
 
-    Negri, Manzoni and Amsallem (2015), J. Comput. Phys. 303, section 3. Vectors are matrices of one column.
+    Negri, Manzoni and Amsallem (2015), J. Comput. Phys. 303. Vectors are matrices of one column.
 
     matrices : training matrices of one shape; their patterns may differ, and are united.
     rank, rtol, method, points : see ``EmpiricalInterpolation.pod``.

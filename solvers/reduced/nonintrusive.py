@@ -21,7 +21,8 @@ class SeparatedOperator:
     with the points x_l and parameters mu_m of EIM. Since A(mu) - A_0 is linear in g(mu, .), the same lambda separates
     it, and everything that is linear in it: A(mu) V, or its projection. No A_q is ever formed, and nothing but
     solutions of the full code with mu_m, or its products with vectors, is needed. Casenave, Ern and Lelievre (2014),
-    A nonintrusive reduced basis method applied to aeroacoustic simulations, arXiv:1401.0604, sections 3 and 4.
+    A nonintrusive reduced basis method applied to aeroacoustic simulations, arXiv:1401.3684;
+    with Sylvand (2013), arXiv:1307.4330.
 
     sample : (parameters, points or None) -> g (N, points): the kernel g(mu, x) at some points or at all of a training
         set of x; where the kernel is unknown, entries of A(mu), or of A(mu) w for a fixed vector w. Parameters are

@@ -27,7 +27,7 @@ class NonintrusiveRB(ReducedBasis):
         sum_m lambda_m(mu) (V^T A(mu_m) V) c = V^T f(mu),
 
     where mu_m are a few training samples, and lambda follows from a few entries of A(mu) (``SeparatedOperator``;
-    Casenave, Ern and Lelievre 2014, arXiv:1401.0604). Of the problem nothing is used but products of A(mu_m) with
+    Casenave, Ern and Lelievre 2014, arXiv:1401.3684). Of the problem nothing is used but products of A(mu_m) with
     vectors, loads, and those entries: no affine decomposition. For ``AffineProblem``, where it finds the terms of the
     operator by itself, and ``EllipticProblem``, where it is the empirical interpolation of the coefficient field.
 
