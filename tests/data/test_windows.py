@@ -195,7 +195,14 @@ def test_windows_that_follow_one_another_are_read_at_once(tmp_path, monkeypatch,
     owner, name = {"map": (NpyArray, "_values"), "groups": (groups, "read_h5")}.get(kind, (disk, "read_h5"))
     original = getattr(owner, name)
     monkeypatch.setattr(owner, name, lambda *args: reads.append(args[-1]) or original(*args))
-    requests = [(3, slice(0, 2)), (3, slice(2, 4)), (3, slice(4, 5)), (4, slice(0, 2)), (4, slice(1, 3)), (4, slice(2, 2))]
+    requests = [
+        (3, slice(0, 2)),
+        (3, slice(2, 4)),
+        (3, slice(4, 5)),
+        (4, slice(0, 2)),
+        (4, slice(1, 3)),
+        (4, slice(2, 2)),
+    ]
     found = array.read_many(requests)
     assert len(reads) == 3 * (2 if kind == "keys" else 1)  # sample 3; sample 4 twice, since its windows overlap
     for values, (i, times) in zip(found, requests, strict=True):
