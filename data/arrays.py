@@ -127,7 +127,8 @@ def runs(rows: Sequence[int], steps: Sequence[range]) -> Iterator[tuple[int, ran
     >>> list(runs([5, 5, 7], [range(0, 4), range(4, 8), range(8, 9)]))
     [(5, range(0, 8), [4, 4]), (7, range(8, 9), [1])]
     """
-    row, whole, counts = -1, range(0), []
+    row, whole = -1, range(0)
+    counts: list[int] = []
     for r, s in zip(rows, steps):
         if counts and len(s) and r == row and s.step == whole.step and s.start == whole[-1] + whole.step:
             whole = range(whole.start, s.stop, s.step)
