@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -67,6 +68,24 @@ def synthesise(basis: Basis, c: Tensor, axis: int, m: int, n: int, matmul: bool)
         return apply_matrix(matrix, c, axis)
     last = torch.view_as_real(c.movedim(axis, -1).contiguous())
     return (last.reshape(-1, 2 * last.shape[-2]) @ matrix).view(*last.shape[:-2], n).movedim(-1, axis)
+
+
+def planned(
+    basis: Basis, axis: int, m: int, n: int, matmul: bool
+) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+    """``analyse`` and ``synthesise`` for m modes and n points along ``axis``, counted from the back (negative): what
+    there is to decide is decided once, for a loop of many small calls.
+    """
+    if matmul or not (isinstance(basis, FourierBasis) and basis.half) or 2 * (m // 2) == n:
+        return (
+            lambda x: analyse(basis, x, x.ndim + axis, m, matmul),
+            lambda c: synthesise(basis, c, c.ndim + axis, m, n, matmul),
+        )
+    count = m // 2 + 1
+    return (
+        lambda x: torch.fft.rfft(x, dim=axis, norm="forward").narrow(axis, 0, count),
+        lambda c: torch.fft.irfft(c, n=n, dim=axis, norm="forward"),
+    )
 
 
 def axis_operator(basis: Basis, u: Tensor, axis: int, n: int, order: int) -> Tensor:

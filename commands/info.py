@@ -190,6 +190,8 @@ def _next(config: Mapping[str, Any], data: Dataset, found: Mapping[str, Any]) ->
         return f"{few} too few to learn from; one file for all tools: nwidth convert {where} out=data.h5"
     if any("another split" in w for w in found["warnings"]):
         return f"a split of your own, since the stored one leaks: nwidth compare {where} split.stored=false"
+    if data.u.dtype.is_complex:
+        where += " data.complex=channels"
     names = ["mean", "linear", "kernel", "pod_gp"]
     networks = isinstance(data.grid, Grid) and not data.u.dtype.is_complex and data.reads != ("mu",)
     chosen = ",".join([*names, "fno"] if networks else names)

@@ -119,6 +119,32 @@ class LazyArray(ABC):
         return wanted if self._samples is None else self._samples[wanted]
 
 
+def runs(rows: Sequence[int], steps: Sequence[range]) -> Iterator[tuple[int, range, list[int]]]:
+    """Requests (row, times) with those joined that go on where the one before ended: one read instead of several.
+
+    Yields the row, all its times, and how many of them belong to each request.
+
+    >>> list(runs([5, 5, 7], [range(0, 4), range(4, 8), range(8, 9)]))
+    [(5, range(0, 8), [4, 4]), (7, range(8, 9), [1])]
+    """
+    row, whole = -1, range(0)
+    counts: list[int] = []
+    for r, s in zip(rows, steps):
+        if counts and len(s) and r == row and s.step == whole.step and s.start == whole[-1] + whole.step:
+            whole = range(whole.start, s.stop, s.step)
+            counts.append(len(s))
+            continue
+        if counts:
+            yield row, whole, counts
+        if len(s):
+            row, whole, counts = r, s, [len(s)]
+        else:
+            counts = []
+            yield r, s, [0]
+    if counts:
+        yield row, whole, counts
+
+
 class _OneTime(LazyArray):
     """One time of another array, without its axis."""
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import NWidthError
-from .arrays import LazyArray
+from .arrays import LazyArray, runs
 from .handles import first_line, open_dataset_h5, read_h5, working_dtype
 
 _GAP = 2**14  # bytes between samples that are sooner read than skipped
@@ -51,9 +51,6 @@ class DiskArray(LazyArray):
         stored = [a for a in axes if a != "n"]  # axes of one sample as the file has them, and as they are wanted
         turn = [stored.index(a) for a in "tcdxyzw" if a in stored]
         self._turn = None if turn == sorted(turn) else turn
-        # axes of one sample as the file has them, and as they are wanted
-        self._stored = [a for a in axes if a != "n"]
-        self._wanted = [a for a in "tcdxyzw" if a in axes]
         time = (self._size("t"),) if "t" in axes else ()
         shape = (self._size("n"), *time, self._channels * len(self.keys), *(self._size(a) for a in self._space))
         super().__init__(self.path, shape, TORCH[self._dtype.name], bool(time))
@@ -119,9 +116,8 @@ class DiskArray(LazyArray):
         sample, time = self.axes.index("n"), self.axes.index("t")
         rest, each = self.shape[2:], self._channels
         rows = self._rows(np.array([i for i, _ in requests], dtype=np.int64)).tolist()
-        found = []
-        for row, (_, wanted) in zip(rows, requests):
-            steps = self._times[wanted]
+        found: list[Tensor] = []
+        for row, steps, counts in runs(rows, [self._times[wanted] for _, wanted in requests]):
             if len(steps):
                 where[sample], where[time] = row, slice(steps[0], steps[-1] + 1, steps.step)
             if len(sources) == 1 and len(steps):
@@ -131,7 +127,7 @@ class DiskArray(LazyArray):
                 for i, source in enumerate(sources if len(steps) else ()):
                     part = values[:, i * each : (i + 1) * each]
                     part[:] = self._turned(self._values(source, tuple(where))).reshape(part.shape)
-            found.append(torch.from_numpy(values))
+            found.extend(torch.from_numpy(values).split(counts))
         return found
 
     def _fill(self, out: np.ndarray, source: Any, where: list, rows: np.ndarray) -> None:
@@ -160,10 +156,6 @@ class DiskArray(LazyArray):
         where[along] = slice(start, stop)
         found = self._values(source, tuple(where))
         return np.moveaxis(found, along, 0) if along else found
-
-
-def _consecutive(rows: np.ndarray) -> bool:
-    return len(rows) == 1 or (int(rows[-1] - rows[0]) == len(rows) - 1 and bool((rows[1:] - rows[:-1] == 1).all()))
 
 
 class H5Array(DiskArray):

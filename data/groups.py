@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import NWidthError
-from .arrays import LazyArray
+from .arrays import LazyArray, runs
 from .disk import TORCH, check_axes
 from .handles import open_dataset_h5, read_h5, working_dtype
 
@@ -53,16 +53,15 @@ class GroupArray(LazyArray):
         where = self._where(self._strides)
         turn, rest, time = [self.axes.index(a) for a in self._order], self.shape[2:], self.axes.index("t")
         rows = self._rows(np.array([i for i, _ in requests], dtype=np.int64)).tolist()
-        found = []
-        for row, (_, wanted) in zip(rows, requests):
-            steps = self._times[wanted]
+        found: list[Tensor] = []
+        for row, steps, counts in runs(rows, [self._times[wanted] for _, wanted in requests]):
             if not len(steps):
                 found.append(torch.empty((0, *rest), dtype=self.dtype))
                 continue
             where[time] = slice(steps[0], steps[-1] + 1, steps.step)
             values = read_h5(self._open(row), tuple(where)).transpose(turn)
             values = np.ascontiguousarray(values, dtype=self._dtype)
-            found.append(torch.from_numpy(values.reshape(len(steps), *rest)))
+            found.extend(torch.from_numpy(values.reshape(len(steps), *rest)).split(counts))
         return found
 
     def _where(self, strides: tuple[int, ...]) -> list:

@@ -43,11 +43,14 @@ class Split(ABC):
         test, val = _count("split.test", self.test, n), _count("split.val", self.val, n)
         rest = n - test - val
         train = rest if self.train is None else _count("split.train", self.train, n)
-        if train < 2 or train > rest or (test < 1 and self.test > 0):
+        least = 2 if self.test > 0 else 1  # with a test set of its own, one will do: to solve a single trajectory again
+        if train < least or train > rest or (test < 1 and self.test > 0):
             raise NWidthError(
                 "split",
                 got=f"train={train}, val={val}, test={test} of {n} samples",
-                fix="lower split.test, split.val",
+                fix="lower split.test, split.val"
+                if n > 2
+                else "to solve the data again: data.test_path=FILE 'surrogates=[reference]'",
                 expected="at least 1 test and 2 training samples that do not overlap",
             )
         order = self.order(data)

@@ -85,7 +85,7 @@ class MemoryStore:
     def __init__(self, path: str | Path, arrays: Mapping[str, Any]):
         self.path = str(path)
         self.arrays = {
-            k: v.detach() if isinstance(v, Tensor) else plain_tensor(self.path, k, np.asarray(v))
+            k: _working(v.detach() if isinstance(v, Tensor) else plain_tensor(self.path, k, np.asarray(v)))
             for k, v in arrays.items()
         }
 
@@ -139,6 +139,13 @@ def plain_tensor(path: str, key: str, values: np.ndarray) -> Tensor:
     if native.itemsize > (16 if native.kind == "c" else 8):
         native = np.dtype(np.complex128 if native.kind == "c" else np.float64)  # torch has no longer ones
     return torch.from_numpy(np.ascontiguousarray(values, dtype=native).reshape(values.shape))
+
+
+def _working(v: Tensor) -> Tensor:
+    """Half precision becomes single: it stores values, nothing computes in it."""
+    if v.dtype in (torch.float16, torch.bfloat16):
+        return v.float()
+    return v.to(torch.complex64) if v.dtype == torch.complex32 else v
 
 
 def _known(store: Store, key: str) -> None:

@@ -46,6 +46,7 @@ class Surrogate(ABC):
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
+    least_samples: ClassVar[int] = 2
     uses_seed: bool = True  # whether another seed gives another fit
 
     @abstractmethod
@@ -72,11 +73,11 @@ class Surrogate(ABC):
                 expected="inputs " + ", ".join(missing or INPUTS),
                 fix="name their keys in data.fields",
             )
-        if len(train) < 2:
+        if len(train) < self.least_samples:
             raise NWidthError(
                 f"{type(self).__name__}.fit",
                 got=f"{len(train)} training samples",
-                expected="2 or more",
+                expected=f"{self.least_samples} or more",
                 fix="change the split",
             )
         train.solution  # noqa: B018  raises where there is none

@@ -50,11 +50,11 @@ class CosineSpace(SpectralSpace):
         bases = [CosineBasis("cell")] * grid.ndim
         self._prepare(Transform(bases, lengths=[a.length for a in grid.axes]), math.pi, dtype, device)
 
-    def symbol(self, axis: int, order: int = 1) -> Tensor:
-        """(-k^2)^(order/2) along an axis; NWidthError for an odd order."""
+    def symbol(self, axis: int, order: int = 1, scale: float = 1.0) -> Tensor:
+        """scale (-k^2)^(order/2) along an axis; NWidthError for an odd order."""
         if order % 2:
             raise NWidthError("CosineSpace.symbol", got=f"order={order}", expected="an even order")
-        return super().symbol(axis, order)
+        return super().symbol(axis, order, scale)
 
     def at(self, c: Tensor, shape: Sequence[int]) -> Tensor:
         """Values at the cell centres of a grid of any shape, coarse or fine: no mode is dropped or filtered."""

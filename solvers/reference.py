@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ..build import build
 from ..data import Dataset, FitLog, Prediction, Surrogate
@@ -31,6 +31,7 @@ class ReferenceSolver(Surrogate):
     True
     """
 
+    least_samples: ClassVar[int] = 1
     uses_seed = False
 
     def __init__(self, *, problem: Problem | None = None):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..backends import Grid
-from ..backends.spectral_paths import analyse, synthesise, to_complex
+from ..backends.spectral_paths import planned, to_complex
 from ..backends.transforms import Fourier, Transform
 from ..errors import NWidthError
 
@@ -62,34 +62,35 @@ class SpectralSpace:
         """What follows from ``grid``, ``shape``, ``modes`` and the bases, whose frequency k is ``turn`` k / length."""
         self.transform = transform
         # the transform's own steps, without its checks of arguments in every call
-        self._by_matmul = [n <= self.LONGEST_PRODUCT for n in self.shape]
+        sizes = zip(transform.bases, range(-len(self.shape), 0), self.modes, self.shape)
+        plans = [planned(basis, axis, m, n, n <= self.LONGEST_PRODUCT) for basis, axis, m, n in sizes]
+        self._analyses = [analysis for analysis, _ in reversed(plans)]
+        self._syntheses = [synthesis for _, synthesis in plans]
         self.counts = transform.counts(self.modes)
         self.frequencies = transform.frequencies(self.modes)
         self.wavenumbers: list[Tensor] = []
-        self._symbols: dict[tuple[int, int], Tensor] = {}
+        self._symbols: dict[tuple[int, int, float], Tensor] = {}
         for i, (k, axis) in enumerate(zip(self.frequencies, self.grid.axes)):
             k = (turn / axis.length) * k.to(torch.float64)
             self.wavenumbers.append(k.view(-1, *(1,) * (self.grid.ndim - 1 - i)).to(dtype=dtype, device=device))
 
     def coefficients(self, values: Tensor) -> Tensor:
         """Coefficients of point values (..., *n) on any uniform grid of the box; higher modes are dropped."""
-        if tuple(values.shape[-len(self.shape) :]) != self.shape:
+        if values.shape[-len(self.shape) :] != self.shape:
             values = self.transform.resize(values, self.shape)
         if torch.is_autocast_enabled(values.device.type):
             return self.transform.forward(values, self.modes)
         values = values if self.real else to_complex(values)
-        first = values.ndim - len(self.shape)
-        for i, basis in reversed(list(enumerate(self.transform.bases))):
-            values = analyse(basis, values, first + i, self.modes[i], self._by_matmul[i])
+        for analysis in self._analyses:
+            values = analysis(values)
         return values
 
     def values(self, c: Tensor) -> Tensor:
         """Point values (..., *shape)."""
         if torch.is_autocast_enabled(c.device.type):
             return self.transform.inverse(c, self.shape, self.modes)
-        first = c.ndim - len(self.shape)
-        for i, basis in enumerate(self.transform.bases):
-            c = synthesise(basis, c, first + i, self.modes[i], self.shape[i], self._by_matmul[i])
+        for synthesis in self._syntheses:
+            c = synthesis(c)
         return c
 
     def at(self, c: Tensor, shape: Sequence[int]) -> Tensor:
@@ -102,17 +103,17 @@ class SpectralSpace:
                 fine = fine.index_select(dim, torch.arange(0, fine.shape[dim], s, device=fine.device))
         return fine
 
-    def symbol(self, axis: int, order: int = 1) -> Tensor:
-        """(i k)^order along an axis, broadcast against coefficients: real for even orders, else imaginary."""
-        if (axis, order) not in self._symbols:
+    def symbol(self, axis: int, order: int = 1, scale: float = 1.0) -> Tensor:
+        """scale (i k)^order along an axis, broadcast against coefficients: real for even orders, else imaginary."""
+        if (axis, order, scale) not in self._symbols:
             k = self.wavenumbers[axis]
-            power = k**order * (-1.0) ** (order // 2)
+            power = k**order * (scale * (-1.0) ** (order // 2))
             if order % 2:
                 highest = (2 * self.frequencies[axis].abs() == self.shape[axis]).to(k.device)
                 power = torch.where(highest.view(k.shape), torch.zeros_like(power), power)
                 power = torch.complex(torch.zeros_like(power), power)
-            self._symbols[axis, order] = power
-        return self._symbols[axis, order]
+            self._symbols[axis, order, scale] = power
+        return self._symbols[axis, order, scale]
 
     def derivative(self, c: Tensor, axis: int, order: int = 1) -> Tensor:
         """Coefficients of the order-th derivative along an axis."""

@@ -1,4 +1,5 @@
-"""neuraloperator ``.pt`` files: a dict of tensors ``x`` and ``y``, read with weights_only so that no code can run.
+"""neuraloperator's files: tensors ``x`` and ``y``, in a ``.pt`` dict, read with weights_only so that no code can run,
+or in an HDF5 file that is named as theirs are (``nsforcing_128_train.hdf5``).
 
 ``y`` (N, *space) with ``x`` of the same shape is a steady problem with input field a. ``y`` (N, T, *space) with
 ``x`` (N, *space) is time-dependent; where ``x`` is the first state it is u0. Points are j/n and the end point 1 is
@@ -14,19 +15,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import torch
 from torch import Tensor
 
 from ...errors import NWidthError
 from ..dataset import Dataset
-from ..handles import first_line
+from ..handles import first_line, open_h5
 from ..roles import Roles, assemble
-from ..stores import MemoryStore
+from ..stores import H5Store, MemoryStore, Store
+from .hdf5 import is_hdf5, plain_attributes
 from .names import by_name
 
 
 def matches(path: Path) -> bool:
-    return path.suffix in (".pt", ".pth")
+    if path.suffix in (".pt", ".pth"):
+        return True
+    if not is_hdf5(path) or not re.match(r"(ns|navier|darcy|burgers)", path.stem.lower()):
+        return False
+    f = open_h5(path)
+    return set(f) == {"x", "y"} and all(isinstance(f[k], h5py.Dataset) and f[k].ndim > 1 for k in f)
 
 
 def load_pt(path: Path) -> dict[str, Any]:
@@ -48,8 +56,12 @@ def load_pt(path: Path) -> dict[str, Any]:
 
 
 def read(path: Path, roles: Roles) -> Dataset:
-    content = load_pt(path)
-    store = MemoryStore(path, {k: v for k, v in content.items() if isinstance(v, Tensor)})
+    store: Store
+    if path.suffix in (".pt", ".pth"):
+        content = load_pt(path)
+        store = MemoryStore(path, {k: v for k, v in content.items() if isinstance(v, Tensor)})
+    else:
+        content, store = plain_attributes(open_h5(path)), H5Store(path)
     attributes: dict[str, Any] = {k: v for k, v in content.items() if isinstance(v, str)}
     numbers = {k: float(v) for k, v in content.items() if isinstance(v, int | float)}
     attributes |= {"parameters": numbers} if numbers else {}

@@ -36,8 +36,8 @@ def _archive(path: Path) -> MemoryStore:
         raise NWidthError(
             f"open {path}",
             got=f"a file that NumPy cannot read without pickle ({first_line(e)})",
-            expected="plain arrays",
-            fix="save arrays of numbers only",
+            expected="a whole archive of plain arrays",
+            fix="save arrays of numbers only, or copy the file again",
         ) from None
     return MemoryStore(path, {k: v for k, v in arrays.items() if v.dtype.kind in "biufc"})
 

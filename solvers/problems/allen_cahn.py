@@ -82,7 +82,7 @@ class AllenCahn(EvolutionProblem):
     def nonlinear(self, c: Tensor, space: SpectralSpace, inputs: Dataset | None) -> Tensor:
         """-r u^3."""
         u = space.values(c)
-        return space.coefficients(u * u * u).mul_(-1.0 * self.coefficient("r", inputs))
+        return space.coefficients(u * u * u) * (-1.0 * self.coefficient("r", inputs))
 
     def jet(self, c: Tensor, space: SpectralSpace) -> Tensor:
         """u."""

@@ -76,7 +76,7 @@ class Burgers(EvolutionProblem):
 
     def nonlinear(self, c: Tensor, space: SpectralSpace, inputs: Dataset | None) -> Tensor:
         """-(u^2/2)_x, in the form that conserves the mean."""
-        return space.coefficients(space.values(c).square_()).mul_(-0.5 * space.symbol(0))
+        return space.coefficients(space.values(c).square_()) * space.symbol(0, scale=-0.5)
 
     def jet(self, c: Tensor, space: SpectralSpace) -> Tensor:
         """(u, u_x)."""

@@ -94,8 +94,9 @@ class KdV(EvolutionProblem):
 
     def nonlinear(self, c: Tensor, space: SpectralSpace, inputs: Dataset | None) -> Tensor:
         """-alpha (u^2/2)_x."""
-        flux = space.coefficients(space.values(c).square_())
-        return flux.mul_(space.symbol(0) * (-0.5 * self.coefficient("alpha", inputs)))
+        half = -0.5 * self.coefficient("alpha", inputs)
+        scaled = space.symbol(0, scale=half) if isinstance(half, float) else space.symbol(0) * half
+        return space.coefficients(space.values(c).square_()) * scaled
 
     def jet(self, c: Tensor, space: SpectralSpace) -> Tensor:
         """(u, u_x)."""

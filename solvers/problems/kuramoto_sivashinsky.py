@@ -100,9 +100,10 @@ class KuramotoSivashinsky(EvolutionProblem):
         """-nu1 (u^2/2)_x, or -(nu1/2) |grad u|^2."""
         half = -0.5 * self.coefficient("nu1", inputs)
         if self.form == "conservative":
-            return space.coefficients(space.values(c).square_()).mul_(space.symbol(0) * half)
+            scaled = space.symbol(0, scale=half) if isinstance(half, float) else space.symbol(0) * half
+            return space.coefficients(space.values(c).square_()) * scaled
         squares = [space.values(space.derivative(c, i)).square_() for i in range(self.ndim)]
-        return space.coefficients(sum(squares[1:], squares[0])).mul_(half)
+        return space.coefficients(sum(squares[1:], squares[0])) * half
 
     def jet(self, c: Tensor, space: SpectralSpace) -> Tensor:
         """(u, u_x), or grad u."""

@@ -15,6 +15,7 @@ from ...data import Dataset, FitLog, Prediction, Surrogate, concatenate
 from ...data.native import blocks_of
 from ...data.resampling import at_times
 from ...data.symmetry import Symmetry, candidates
+from ...errors import NWidthError
 from .encoding import InputEncoder, tensor
 from .pod import POD
 
@@ -91,6 +92,16 @@ class PODRegression(Surrogate):
     def fit(self, train: Dataset, val: Dataset | None, *, seed: int = 0, folder: Path | None = None) -> FitLog:
         self.check(train)
         train = train.load()
+        complex_ = [k for k in ("a", "u0", "u") if (v := getattr(train, k)) is not None and v.dtype.is_complex]
+        if complex_ and not getattr(
+            self.regressor, "complex_data", False
+        ):  # distances and likelihoods are those of real vectors
+            raise NWidthError(
+                f"{type(self.regressor).__name__}.fit",
+                got="complex " + ", ".join(complex_),
+                expected="real fields",
+                fix="set data.complex=channels: the real and imaginary parts become channels",
+            )
         val = None if val is None else val.load()
         log = FitLog()
         input_rank, error = self._select(train, val, log, seed)

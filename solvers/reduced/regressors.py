@@ -27,6 +27,8 @@ class Ridge:
     True
     """
 
+    complex_data = True  # a complex linear map
+
     def __init__(self, alphas: list[float] | None = None):
         self.alphas = sorted(alphas or [10.0**k for k in range(-14, 1)])
         self.alpha = self.alphas[0]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from nwidth.backends import Grid
-from nwidth.data import Dataset, open_dataset, save_dataset
+from nwidth.data import Dataset, disk, groups, open_dataset, save_dataset
 from nwidth.data.disk import H5Array, NpyArray
 from nwidth.data.groups import GroupArray
 from nwidth.data.views import SamplesJoined
@@ -186,3 +186,24 @@ def test_many_reads_at_once_are_as_many_reads(tmp_path, kind):
             assert torch.equal(found, view.read([i], times)[0])
             found += 1  # memory of its own, never the file's
     assert torch.equal(array.read(), u)
+
+
+@pytest.mark.parametrize("kind", ["stored", "turned", "keys", "map", "groups"])
+def test_windows_that_follow_one_another_are_read_at_once(tmp_path, monkeypatch, kind):
+    u, arrays = lazy_arrays(tmp_path)
+    array, reads = arrays[kind], []
+    owner, name = {"map": (NpyArray, "_values"), "groups": (groups, "read_h5")}.get(kind, (disk, "read_h5"))
+    original = getattr(owner, name)
+    monkeypatch.setattr(owner, name, lambda *args: reads.append(args[-1]) or original(*args))
+    requests = [
+        (3, slice(0, 2)),
+        (3, slice(2, 4)),
+        (3, slice(4, 5)),
+        (4, slice(0, 2)),
+        (4, slice(1, 3)),
+        (4, slice(2, 2)),
+    ]
+    found = array.read_many(requests)
+    assert len(reads) == 3 * (2 if kind == "keys" else 1)  # sample 3; sample 4 twice, since its windows overlap
+    for values, (i, times) in zip(found, requests, strict=True):
+        assert torch.equal(values, u[i, times])

@@ -210,3 +210,16 @@ def test_errors_name_what_arrived(tmp_path, content, words):
     with pytest.raises(NWidthError) as error:
         open_dataset(tmp_path / "a.pt")
     assert words in str(error.value)
+
+
+def test_neuralop_hdf5_is_read_as_its_pt(tmp_path):
+    x = np.random.default_rng(0).random((4, 8, 8)).astype("f2")
+    for name in ("nsforcing_8_train.hdf5", "mine.hdf5"):
+        with h5py.File(tmp_path / name, "w") as f:
+            f["x"], f["y"] = x, 2 * x
+    torch.save({"x": torch.from_numpy(x), "y": torch.from_numpy(2 * x)}, tmp_path / "nsforcing_8_train.pt")
+    lazy, whole = (open_dataset(tmp_path / f"nsforcing_8_train.{e}") for e in ("hdf5", "pt"))
+    assert lazy.format == whole.format == "neuraloperator" and lazy.grid == whole.grid
+    assert lazy.grid.periodic == (True, True) and open_dataset(tmp_path / "mine.hdf5").format == "HDF5"
+    assert whole.u.dtype == torch.float32  # not the half precision in which the file stores it
+    assert torch.equal(lazy.u[:], whole.u) and torch.equal(lazy.a[:], whole.a)
