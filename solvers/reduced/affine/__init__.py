@@ -6,10 +6,12 @@ from .model import AffineModel
 from .parabolic import ParabolicModel, ParabolicReductor, pod_greedy
 from .reductor import AffineReductor
 from .residual import ResidualRange
+from .surrogate import CertifiedReducedBasis
 
 __all__ = [
     "AffineModel",
     "AffineReductor",
+    "CertifiedReducedBasis",
     "ExactCoercivity",
     "GreedyLog",
     "ParabolicModel",

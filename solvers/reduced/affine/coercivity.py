@@ -40,8 +40,8 @@ class Eigenproblem:
         def act(x: np.ndarray) -> np.ndarray:
             return self._dual(part @ self._unroot(x))
 
-        hi = self._extreme(act, "LA")[0]
-        lo = 0.0 if self.system.positive[q] else self._extreme(act, "SA")[0]
+        hi = _extreme(act, self.n, "LA")[0]
+        lo = 0.0 if self.system.positive[q] else _extreme(act, self.n, "SA")[0]
         margin = MARGIN * max(abs(lo), abs(hi))
         return (0.0 if self.system.positive[q] else lo - margin), hi + margin
 
@@ -56,8 +56,8 @@ class Eigenproblem:
             y = torch.from_numpy(self._unroot(x).reshape(self.n, -1))
             return self.product.root(torch.from_numpy(solve(self.product.times(y).numpy()))).numpy().reshape(x.shape)
 
-        low = self._extreme(act, "SA")[0]
-        high, vector = self._extreme(act, "LA")
+        low = _extreme(act, self.n, "SA")[0]
+        high, vector = _extreme(act, self.n, "LA")
         if not low > 0 or not np.isfinite(high):
             raise NWidthError(
                 f"{type(self.system.problem).__name__}: coercivity",
@@ -69,22 +69,35 @@ class Eigenproblem:
         v = v / np.sqrt(float(v @ self.product.times(torch.from_numpy(v)[:, None]).numpy()[:, 0]))
         return (1 - MARGIN) / high, np.array([v @ (m @ v) for m in self.parts])
 
-    def _extreme(self, act: Operator, which: str) -> tuple[float, np.ndarray]:
-        if self.n <= SMALL:
-            dense = act(np.eye(self.n))
-            values, vectors = np.linalg.eigh((dense + dense.T) / 2)
-            i = -1 if which == "LA" else 0
-            return float(values[i]), vectors[:, i]
-        operator = LinearOperator((self.n, self.n), matvec=act, dtype=np.float64)
-        start = np.random.default_rng(0).standard_normal(self.n)
-        values, vectors = eigsh(operator, k=1, which=which, v0=start, ncv=min(self.n, 40), tol=MARGIN / 10)
-        return float(values[0]), vectors[:, 0]
-
     def _unroot(self, x: np.ndarray) -> np.ndarray:
         return self.product.unroot(torch.from_numpy(x.reshape(self.n, -1))).numpy().reshape(x.shape)
 
     def _dual(self, x: np.ndarray) -> np.ndarray:
         return self.product.dual(torch.from_numpy(x.reshape(self.n, -1))).numpy().reshape(x.shape)
+
+
+def _extreme(act: Operator, n: int, which: str) -> tuple[float, np.ndarray]:
+    """The largest (LA) or least (SA) eigenvalue of a symmetric operator, and its vector."""
+    if n <= SMALL:
+        dense = act(np.eye(n))
+        values, vectors = np.linalg.eigh((dense + dense.T) / 2)
+        i = -1 if which == "LA" else 0
+        return float(values[i]), vectors[:, i]
+    operator = LinearOperator((n, n), matvec=act, dtype=np.float64)
+    start = np.random.default_rng(0).standard_normal(n)
+    values, vectors = eigsh(operator, k=1, which=which, v0=start, ncv=min(n, 40), tol=MARGIN / 10)
+    return float(values[0]), vectors[:, 0]
+
+
+def largest(product: InnerProduct, diagonal: np.ndarray) -> float:
+    """max v' D v / |v|_X^2 for a diagonal D, with a margin upwards."""
+    weights = torch.from_numpy(diagonal)[:, None]
+
+    def act(x: np.ndarray) -> np.ndarray:
+        y = torch.from_numpy(x.reshape(len(diagonal), -1))
+        return product.dual(weights * product.unroot(y)).numpy().reshape(x.shape)
+
+    return _extreme(act, len(diagonal), "LA")[0] * (1 + MARGIN)
 
 
 class SuccessiveConstraints:

@@ -82,7 +82,7 @@ class AffineModel:
 
     def _galerkin(self, theta: Tensor, f: Tensor) -> Tensor:
         r = self.rank
-        matrix = (theta @ self.operators.to(theta.device).flatten(1)).view(-1, r, r)
+        matrix = (theta @ self.operators.to(theta.device).flatten(1)).view(len(theta), r, r)
         return solve_dense(matrix, f @ self.loads.to(theta.device), self.symmetric and self.coercivity is not None)
 
     def _least_squares(self, theta: Tensor, f: Tensor) -> Tensor:
@@ -128,7 +128,7 @@ class AffineModel:
             return bound
         size = c.norm(dim=1)
         if norm == "energy":
-            matrix = (self._coefficients(mu)[0] @ self.operators.to(c.device).flatten(1)).view(-1, *c.shape[1:] * 2)
+            matrix = (self._coefficients(mu)[0] @ self.operators.to(c.device).flatten(1)).view(len(c), self.rank, self.rank)
             size = torch.einsum("ni,nij,nj->n", c, matrix, c).clamp_min(0).sqrt()
         return relative_bound(bound, size)
 
@@ -183,6 +183,13 @@ class AffineModel:
         names = ("basis", "operators", "loads", "residual", "rounding", "projection")
         state = {k: getattr(self, k) for k in names}
         return {**state, "functionals": {k: list(v) for k, v in self.functionals.items()}}
+
+    @classmethod
+    def restored(cls, system: AffineSystem, state: Mapping[str, Any], coercivity: Coercivity | None) -> AffineModel:
+        """The model of ``state_dict`` on the same system."""
+        own = dict(state)
+        functionals = {k: (v, float(size), float(multiple)) for k, (v, size, multiple) in own.pop("functionals").items()}
+        return cls(system, coercivity=coercivity, outputs=functionals, **own)
 
 
 def relative_bound(bound: Tensor, size: Tensor) -> Tensor:

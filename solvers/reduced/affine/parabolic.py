@@ -59,8 +59,8 @@ class ParabolicModel:
         device = mu.device
         theta, f = self.system.coefficients(mu)
         weights = self.system.problem.theta_mass(mu)
-        a = (theta @ self.steady.operators.to(device).flatten(1)).view(-1, r, r)
-        m = (weights @ self.masses.to(device).flatten(1)).view(-1, r, r)
+        a = (theta @ self.steady.operators.to(device).flatten(1)).view(n, r, r)
+        m = (weights @ self.masses.to(device).flatten(1)).view(n, r, r)
         load = f @ self.steady.loads.to(device)
         c = start_factors(problem, self.system, mu) @ self.start.to(device)
         dt, inner = self.step, _inner(problem)
@@ -202,7 +202,7 @@ def pod_greedy(
                 break
             mu = training[worst : worst + 1]
             states = reductor.trajectory(mu)
-            missed = states - (states @ reductor.product_matrix @ reductor.basis.numpy().T) @ reductor.basis
+            missed = states - torch.from_numpy(reductor.product_matrix @ states.numpy().T).T @ reductor.basis.T @ reductor.basis
             size = float(reductor.norms(states).norm())
             u, s, _ = svd(missed.mT, weight=reductor.product_matrix, method="exact")
             new = min(modes, limit - model.rank, int((s > 1e-12 * size).sum()))
