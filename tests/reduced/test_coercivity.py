@@ -8,7 +8,7 @@ import scipy.linalg
 import torch
 from nwidth.errors import NWidthError
 from nwidth.solvers import AffineTerms, Graetz, Parameter, ThermalBlock
-from nwidth.solvers.reduced.affine import AffineReductor, ExactCoercivity, SuccessiveConstraints, greedy
+from nwidth.solvers.reduced.affine import AffineReductor, ExactCoercivity, SuccessiveConstraints
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,8 +91,12 @@ def test_error_bounds_where_min_theta_fails():
     reductor = AffineReductor(system)  # not solvable by the full-order check of factors: they are not positive
     assert isinstance(reductor.coercivity, SuccessiveConstraints)
     training, mu = (problem.sample(range(n), s, system.mesh).mu for n, s in ((60, 0), (30, 1)))
+
     def solve(m):
-        return torch.from_numpy(np.stack([np.linalg.solve(system.assemble(v)[0].toarray(), system.assemble(v)[1]) for v in m]))
+        return torch.from_numpy(
+            np.stack([np.linalg.solve(system.assemble(v)[0].toarray(), system.assemble(v)[1]) for v in m])
+        )
+
     reductor.extend(solve(training[:8]))
     model = reductor.reduce()
     c = model.solve(mu)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import scipy.sparse
 import torch
 from scipy.optimize import linprog
 from scipy.sparse.linalg import LinearOperator, eigsh

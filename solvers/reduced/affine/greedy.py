@@ -86,9 +86,7 @@ def greedy(
     return model, log
 
 
-def _estimate(
-    model: AffineModel, mu: Tensor, truth: Tensor | None, reductor: AffineReductor
-) -> tuple[Tensor, Tensor]:
+def _estimate(model: AffineModel, mu: Tensor, truth: Tensor | None, reductor: AffineReductor) -> tuple[Tensor, Tensor]:
     """Estimates of the errors in X and norms of the solutions, (N,)."""
     c = model.solve(mu)
     size = c.norm(dim=1).clamp_min(torch.finfo(c.dtype).tiny)
@@ -146,5 +144,7 @@ def adaptive_greedy(
         spread = (hi - lo) / max(2.0, len(training) ** (1 / len(lo)))
         step = (torch.rand(near.shape, generator=generator, dtype=torch.float64) - 0.5) * spread
         training = torch.cat([training, fresh, (near + step).clamp(lo, hi)])
-    log.notes.append(f"after {rounds} rounds the bound on new parameters is still {worst:.1e}, above {ratio * rtol:.1e}")
+    log.notes.append(
+        f"after {rounds} rounds the bound on new parameters is still {worst:.1e}, above {ratio * rtol:.1e}"
+    )
     return model, log

@@ -67,11 +67,11 @@ class AffineModel:
             self.rounding,
             self.coercivity,
             self.projection,
-            {k: (v[:rank], *rest) for k, (v, *rest) in self.functionals.items()},
+            {k: (v[:rank], size, multiple) for k, (v, size, multiple) in self.functionals.items()},
         )
 
     def solve(self, mu: Tensor) -> Tensor:
-        """Coefficients c (N, r). NWidthError where the reduced operator is singular, or not positive where it must be."""
+        """Coefficients c (N, r). NWidthError where the reduced operator is singular or indefinite."""
         theta, f = self._coefficients(mu)
         if self.rank == 0:
             return theta.new_zeros(len(mu), 0)
@@ -128,7 +128,9 @@ class AffineModel:
             return bound
         size = c.norm(dim=1)
         if norm == "energy":
-            matrix = (self._coefficients(mu)[0] @ self.operators.to(c.device).flatten(1)).view(len(c), self.rank, self.rank)
+            matrix = (self._coefficients(mu)[0] @ self.operators.to(c.device).flatten(1)).view(
+                len(c), self.rank, self.rank
+            )
             size = torch.einsum("ni,nij,nj->n", c, matrix, c).clamp_min(0).sqrt()
         return relative_bound(bound, size)
 
@@ -188,7 +190,9 @@ class AffineModel:
     def restored(cls, system: AffineSystem, state: Mapping[str, Any], coercivity: Coercivity | None) -> AffineModel:
         """The model of ``state_dict`` on the same system."""
         own = dict(state)
-        functionals = {k: (v, float(size), float(multiple)) for k, (v, size, multiple) in own.pop("functionals").items()}
+        functionals = {
+            k: (v, float(size), float(multiple)) for k, (v, size, multiple) in own.pop("functionals").items()
+        }
         return cls(system, coercivity=coercivity, outputs=functionals, **own)
 
 

@@ -15,7 +15,7 @@ from ....errors import NWidthError
 from ...affine_system import AffineSystem
 from ...parabolic import Parabolic, Stepper
 from .greedy import GreedyLog
-from .model import AffineModel, Coercivity, relative_bound, solve_dense
+from .model import AffineModel, Coercivity, relative_bound
 from .reductor import AffineReductor
 
 BATCH = 2**23  # entries of the coefficients of all steps of a batch
@@ -192,7 +192,7 @@ def pod_greedy(
     with bytes_bar("POD-greedy", limit) as advance:
         while True:
             model = reductor.reduced()
-            c, bound, relative = model.solve(training)
+            _, bound, relative = model.solve(training)
             last, estimate = bound[:, -1], relative[:, -1]
             order = torch.where(torch.isfinite(estimate).all(), estimate, last)
             worst = int(order.argmax())
@@ -202,7 +202,10 @@ def pod_greedy(
                 break
             mu = training[worst : worst + 1]
             states = reductor.trajectory(mu)
-            missed = states - torch.from_numpy(reductor.product_matrix @ states.numpy().T).T @ reductor.basis.T @ reductor.basis
+            missed = (
+                states
+                - torch.from_numpy(reductor.product_matrix @ states.numpy().T).T @ reductor.basis.T @ reductor.basis
+            )
             size = float(reductor.norms(states).norm())
             u, s, _ = svd(missed.mT, weight=reductor.product_matrix, method="exact")
             new = min(modes, limit - model.rank, int((s > 1e-12 * size).sum()))

@@ -74,7 +74,9 @@ class AffineReductor:
     def _need_regular(self) -> None:
         """NWidthError where the product is singular to working precision."""
         v = torch.from_numpy(np.random.default_rng(0).standard_normal((len(self.system.free), 1)))
-        size = float(self.product.unroot(self.product.dual(v)).norm() / v.norm()) * float(abs(self.product_matrix).max())
+        size = float(self.product.unroot(self.product.dual(v)).norm() / v.norm()) * float(
+            abs(self.product_matrix).max()
+        )
         if not size < SINGULAR:
             raise NWidthError(
                 "AffineReductor",
@@ -93,7 +95,9 @@ class AffineReductor:
         if not isinstance(wanted, str):
             return wanted
         if wanted not in COERCIVITY:
-            raise NWidthError("AffineReductor", got=f"coercivity={wanted!r}", expected="one of " + ", ".join(COERCIVITY))
+            raise NWidthError(
+                "AffineReductor", got=f"coercivity={wanted!r}", expected="one of " + ", ".join(COERCIVITY)
+            )
         if wanted == "none":
             return None
         problem = self.system.problem
@@ -136,7 +140,11 @@ class AffineReductor:
 
     def extend(self, snapshots: Tensor) -> int:
         """Add free unknowns (k, free) to the basis: how many were new. NWidthError where they are not finite."""
-        if snapshots.ndim != 2 or snapshots.shape[1] != self.basis.shape[1] or not bool(torch.isfinite(snapshots).all()):
+        if (
+            snapshots.ndim != 2
+            or snapshots.shape[1] != self.basis.shape[1]
+            or not bool(torch.isfinite(snapshots).all())
+        ):
             raise NWidthError(
                 "AffineReductor.extend",
                 got=f"snapshots of shape {tuple(snapshots.shape)}"

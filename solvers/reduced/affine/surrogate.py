@@ -273,9 +273,7 @@ class CertifiedReducedBasis(Surrogate):
             "scm": lambda: SuccessiveConstraints.restored(system, state["scm"]),
         }[state["coercivity"]]()
         model = AffineModel.restored(system, state["model"], coercivity)
-        self._model = (
-            ParabolicModel(problem, model, state["masses"], state["start"]) if "masses" in state else model
-        )
+        self._model = ParabolicModel(problem, model, state["masses"], state["start"]) if "masses" in state else model
 
 
 def _embedding(system: AffineSystem, reductor: AffineReductor) -> float:
