@@ -40,7 +40,7 @@ def exact(system, mu, product="energy"):
 
 def shifted(**options):
     problem = Shifted(blocks=[2, 1], conductivity=[0.2, 1.0], **options)
-    return problem, problem.system(problem.grid(8))
+    return problem, problem.system(problem.grid(6))
 
 
 @pytest.mark.parametrize("product", ["energy", "h1"])
@@ -48,11 +48,11 @@ def shifted(**options):
 def test_bounds_lie_below_the_constant_within_the_gap(kind, product):
     if kind == "shifted":
         problem, system = shifted()
-    else:
+    else:  # more unknowns than are treated densely for Graetz
         problem = ThermalBlock(blocks=[2, 1]) if kind == "block" else Graetz(diffusion=[0.1, 1.0], length=[0.5, 2.0])
-        system = problem.system(problem.grid(8))
+        system = problem.system(problem.grid(6))
     reductor = AffineReductor(system, product=product, coercivity="none")
-    training, mu = (problem.sample(range(n), s, system.mesh).mu for n, s in ((80, 0), (40, 1)))
+    training, mu = (problem.sample(range(n), s, system.mesh).mu for n, s in ((40, 0), (20, 1)))
     scm = SuccessiveConstraints(system, reductor.product, training, gap=0.3)
     bound, alpha = scm(mu), exact(system, mu, product)
     assert bool((bound > 0).all()) and bool((bound <= alpha * (1 + 1e-7)).all())
