@@ -16,10 +16,16 @@ from .dataset import INPUTS, Dataset
 
 @dataclass(frozen=True)
 class Prediction:
-    """Mean and, where the surrogate gives one, standard deviation; both shaped like the solution u."""
+    """Mean and, where the surrogate gives one, standard deviation; both shaped like the solution u.
+
+    ``bound`` (N,): a guaranteed upper bound of the relative L2 error of each sample against the full-order solution,
+    infinite where nothing is known. ``notes``: what the reader should know about this prediction.
+    """
 
     mean: Tensor
     std: Tensor | None = None
+    bound: Tensor | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass

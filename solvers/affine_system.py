@@ -59,6 +59,7 @@ class AffineSystem:
     free : numbers of the free unknowns; ``operators`` (SparseSum, whose ``matrices`` are the A_q, CSR) and
         ``loads`` (L, free) are restricted to them.
     positive : see ``AffineTerms``.
+    functionals : the problem's linear outputs over all unknowns, by name.
     """
 
     def __init__(self, problem: AffineProblem, mesh: Mesh):
@@ -79,7 +80,7 @@ class AffineSystem:
         kept = np.flatnonzero(np.abs(lifted).max(1, initial=0) > 0)
         self._lifted = torch.from_numpy(kept)
         self.loads = np.concatenate([terms.loads[:, self.free], lifted[kept]])
-        self._outputs, self._masses = terms.outputs, terms.masses
+        self.functionals, self._masses = dict(terms.outputs), terms.masses
         self._condensation: Condensation | bool | None = False
 
     def coefficients(self, mu: Tensor) -> tuple[Tensor, Tensor]:
@@ -110,7 +111,7 @@ class AffineSystem:
 
     def outputs(self, u: Tensor) -> dict[str, Tensor]:
         """The problem's linear outputs of fields (N, C, points), (N,) each."""
-        return {k: u.flatten(1) @ torch.from_numpy(v).to(u) for k, v in self._outputs.items()}
+        return {k: u.flatten(1) @ torch.from_numpy(v).to(u) for k, v in self.functionals.items()}
 
     @cached_property
     def masses(self) -> list[scipy.sparse.csr_matrix]:

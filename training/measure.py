@@ -94,6 +94,9 @@ def predict_and_score(surrogate: Surrogate, data: Dataset) -> tuple[dict[str, An
     row["rel_l2_by_channel"] = {c: float(v) for c, v in zip(names, found["rel_l2_channels"].mean(0))}
     if "rel_l2_times" in found and data.t is not None:
         row["rel_l2_over_time"] = {"t": data.t.tolist(), "mean": found["rel_l2_times"].mean(0).tolist()}
+    if prediction.bound is not None:
+        bound, error = prediction.bound.cpu(), found["rel_l2"]
+        row["bound"], row["effectivity"] = summary(bound), summary(bound / error)
     row |= {"predict_seconds": wall, "test_samples": len(data), "resolution": list(data.grid.shape)}
     return row, found, prediction
 

@@ -61,4 +61,5 @@ def measured_row(
     if folder is not None:
         save_state(folder / PICTURES, pictures(data, sample_scores, prediction))
         row["errors"] = sample_scores["rel_l2"].tolist()
-    return {**row, **found, **known, "config_hash": config_hash(config["surrogate"])}
+    notes = [*known.get("notes", []), *prediction.notes]
+    return {**row, **found, **known, "notes": notes, "config_hash": config_hash(config["surrogate"])}

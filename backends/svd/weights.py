@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 import torch
-from scipy.sparse.linalg import splu, spsolve_triangular
+from scipy.sparse.linalg import splu
 from torch import Tensor
 
 from ...errors import NWidthError
@@ -19,13 +19,19 @@ Weight = Any
 
 
 class InnerProduct(ABC):
-    """W = C* C: ``root`` multiplies by C, so that |root(x)| = |x|_W, ``unroot`` solves with it, ``times`` is W x."""
+    """W = C* C: ``root`` multiplies by C, so that |root(x)| = |x|_W, ``unroot`` solves with it, ``times`` is W x.
+
+    ``dual`` solves with C*: |dual(f)| is the norm of the functional y -> f* y, sup |f* y| / |y|_W.
+    """
 
     @abstractmethod
     def root(self, x: Tensor) -> Tensor: ...
 
     @abstractmethod
     def unroot(self, x: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def dual(self, x: Tensor) -> Tensor: ...
 
     @abstractmethod
     def times(self, x: Tensor) -> Tensor: ...
@@ -95,7 +101,7 @@ class _Euclidean(InnerProduct):
     def root(self, x: Tensor) -> Tensor:
         return x
 
-    unroot = times = root
+    unroot = dual = times = root
 
 
 class _Diagonal(InnerProduct):
@@ -110,6 +116,8 @@ class _Diagonal(InnerProduct):
 
     def unroot(self, x: Tensor) -> Tensor:
         return x / self.c
+
+    dual = unroot
 
     def times(self, x: Tensor) -> Tensor:
         return x * self.w
@@ -131,6 +139,9 @@ class _Dense(InnerProduct):
 
     def unroot(self, x: Tensor) -> Tensor:
         return torch.linalg.solve_triangular(self.C.expand(*x.shape[:-2], *self.C.shape[-2:]), x, upper=True)
+
+    def dual(self, x: Tensor) -> Tensor:
+        return torch.linalg.solve_triangular(self.C.mH.expand(*x.shape[:-2], *self.C.shape[-2:]), x, upper=False)
 
     def times(self, x: Tensor) -> Tensor:
         return self.w @ x
@@ -159,12 +170,22 @@ class _Sparse(InnerProduct):
         # W = P L U P' with U = D L*, hence C = D^(-1/2) U P'
         self.C = (scipy.sparse.diags_array(pivots.real**-0.5) @ lu.U).tocsr()
         self.w, self.order, self.inverse = W.tocsr(), np.argsort(lu.perm_c), lu.perm_c
+        # C* is lower triangular: its factors without pivots are itself and a diagonal, of no further fill
+        self._triangle = splu(
+            self.C.conj().T.tocsc(), permc_spec="NATURAL", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
+        )
+
+    def _cast(self, y: np.ndarray) -> np.ndarray:
+        return y.astype(np.complex128 if np.iscomplexobj(self.C.data) else _wide(y))
 
     def root(self, x: Tensor) -> Tensor:
         return self._on_columns(x, lambda y: self.C @ y[self.order])
 
     def unroot(self, x: Tensor) -> Tensor:
-        return self._on_columns(x, lambda y: spsolve_triangular(self.C, y.astype(_wide(y)), lower=False)[self.inverse])
+        return self._on_columns(x, lambda y: self._triangle.solve(self._cast(y), "H")[self.inverse])
+
+    def dual(self, x: Tensor) -> Tensor:
+        return self._on_columns(x, lambda y: self._triangle.solve(self._cast(y[self.order])))
 
     def times(self, x: Tensor) -> Tensor:
         return self._on_columns(x, lambda y: self.w @ y)
@@ -186,6 +207,9 @@ class _Blocks(InnerProduct):
 
     def unroot(self, x: Tensor) -> Tensor:
         return torch.cat([p.unroot(b) for p, b in zip(self.parts, x.split(self.sizes, -2))], -2)
+
+    def dual(self, x: Tensor) -> Tensor:
+        return torch.cat([p.dual(b) for p, b in zip(self.parts, x.split(self.sizes, -2))], -2)
 
     def times(self, x: Tensor) -> Tensor:
         return torch.cat([p.times(b) for p, b in zip(self.parts, x.split(self.sizes, -2))], -2)

@@ -1,5 +1,6 @@
 """Model order reduction: POD, non-intrusive regression, Galerkin reduced bases, empirical interpolation."""
 
+from .affine import CertifiedReducedBasis
 from .deim_galerkin import DEIMGalerkin
 from .encoding import InputEncoder
 from .galerkin import ReducedBasis
@@ -15,6 +16,7 @@ from .regressors import RBF, Ridge
 __all__ = [
     "POD",
     "RBF",
+    "CertifiedReducedBasis",
     "DEIMGalerkin",
     "EmpiricalInterpolation",
     "InputEncoder",
