@@ -25,14 +25,14 @@ class GridGP(nn.Module):
     """u = mean + f + e, f ~ GP(0, scale k_1(x_1, x_1') ... k_d(x_d, x_d')), e ~ N(0, noise), on a tensor grid.
 
     Exact: with N points n_1 ... n_d the log marginal likelihood and its gradient cost N sum n_i + sum n_i^3, by the
-    eigendecompositions of the covariances of the axes. Kernels are gpytorch kernels of one input; their batch shape, and
-    ``batch_shape`` of mean, scale and noise, make a batch of models. Fields are (..., n_1, .., n_d), the leading shape
+    eigendecompositions of the covariances of the axes. Kernels are gpytorch kernels of one input; their batch shape,
+    and ``batch_shape`` of mean, scale and noise, make a batch of models. Fields are (..., n_1, .., n_d), the leading shape
     broadcasts with the batch, and values at points where ``mask`` (n_1, .., n_d) is false are not read: see
     ``ObservedCovariance`` for what is done then (a mask is shared by all fields).
 
     ``noise`` and ``scale`` are variances, kept as logarithms; ``mean`` is "constant" (learned) or "zero". All is
-    computed in double precision and answered in that of the field. Where noise is below 1e-13 of (a bound of) the largest
-    eigenvalue, it is raised to that: a warning says so, and ``jitter`` how much.
+    computed in double precision and answered in that of the field. Where noise is below 1e-13 of (a bound of) the
+    largest eigenvalue, it is raised to that: a warning says so, and ``jitter`` how much.
 
     Source: Saatci, Scalable inference for structured Gaussian process models (2012), chapter 5.
 
@@ -62,7 +62,9 @@ class GridGP(nn.Module):
     ):
         super().__init__()
         if not isinstance(grid, Grid):
-            raise NWidthError("GridGP", got=type(grid).__name__, expected="a Grid", fix="use gpytorch for scattered data")
+            raise NWidthError(
+                "GridGP", got=type(grid).__name__, expected="a Grid", fix="use gpytorch for scattered data"
+            )
         if len(kernels) != grid.ndim:
             raise NWidthError("GridGP", got=f"{len(kernels)} kernels", expected=f"one for each of {grid.ndim} axes")
         if mean not in ("constant", "zero"):
@@ -105,7 +107,7 @@ class GridGP(nn.Module):
         jitter = float(missing.max())
         if jitter > 0 and not self.jitter:
             warnings.warn(
-                f"GridGP: noise {float(self.noise.min()):.1e} is below round-off of the covariance; raised by {jitter:.1e}",
+                f"GridGP: noise {float(self.noise.min()):.1e} is below round-off of K; raised by {jitter:.1e}",
                 stacklevel=3,
             )
         self.jitter = jitter
@@ -151,7 +153,9 @@ class GridGP(nn.Module):
             torch.broadcast_shapes(field.shape[: -len(space)], self.batch_shape)
         except RuntimeError:
             raise NWidthError(
-                "GridGP", got=f"fields {tuple(field.shape)} for a batch {tuple(self.batch_shape)}", expected="shapes that broadcast"
+                "GridGP",
+                got=f"fields {tuple(field.shape)} for a batch {tuple(self.batch_shape)}",
+                expected="shapes that broadcast",
             ) from None
         if mask is not None:
             if mask.dtype != torch.bool or tuple(mask.shape) != space or not bool(mask.any()):
@@ -165,11 +169,16 @@ class GridGP(nn.Module):
             mask = None if bool(mask.all()) else mask
         if not bool(torch.isfinite(field).all()):
             raise NWidthError(
-                "GridGP", got="a field with NaN or infinity", expected="finite values", fix="give mask=torch.isfinite(field)"
+                "GridGP",
+                got="a field with NaN or infinity",
+                expected="finite values",
+                fix="give mask=torch.isfinite(field)",
             )
         return field.double(), mask
 
-    def fit(self, field: Tensor, mask: Tensor | None = None, *, steps: int = 100, initialize: bool = True) -> list[float]:
+    def fit(
+        self, field: Tensor, mask: Tensor | None = None, *, steps: int = 100, initialize: bool = True
+    ) -> list[float]:
         """Maximise the log marginal likelihood, summed over fields, by L-BFGS; its values a point, one a step.
 
         ``initialize`` sets mean, scale and noise from the mean and the variance of the field first.
@@ -186,7 +195,12 @@ class GridGP(nn.Module):
         history: list[float] = []
         parameters = [p for p in self.parameters() if p.requires_grad]
         optimizer = torch.optim.LBFGS(
-            parameters, lr=1.0, max_iter=steps, line_search_fn="strong_wolfe", tolerance_grad=1e-6, tolerance_change=1e-10
+            parameters,
+            lr=1.0,
+            max_iter=steps,
+            line_search_fn="strong_wolfe",
+            tolerance_grad=1e-6,
+            tolerance_change=1e-10,
         )
         best: tuple[float, list[Tensor]] = (-math.inf, [])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -43,7 +43,7 @@ class GridPosterior:
 
     def _solve(self, r: Tensor) -> Tensor:
         """C^-1 r for fields (..., n_1, .., n_d), zero where nothing was observed."""
-        if self.observed is None:
+        if self.observed is None or self.mask is None:
             return self.eigen.solve(r)
         space, batch = r.shape[-self.d :], self.model.batch_shape
         lead = torch.broadcast_shapes(r.shape[: -self.d], batch)
@@ -60,7 +60,9 @@ class GridPosterior:
         points = where.coordinates().T if isinstance(where, Mesh) else where
         if points.ndim != 2 or points.shape[1] != self.d or not bool(torch.isfinite(points).all()):
             raise NWidthError(
-                "GridPosterior", got=f"points {tuple(points.shape)}", expected=f"finite points (P, {self.d}), a Grid or a Mesh"
+                "GridPosterior",
+                got=f"points {tuple(points.shape)}",
+                expected=f"finite points (P, {self.d}), a Grid or a Mesh",
             )
         return list(points.double().to(self.y.device).T), False
 
@@ -166,12 +168,11 @@ class GridPosterior:
         roots[0] = model.scale.sqrt()[..., None, None] * roots[0]
         lead = torch.broadcast_shapes(self.y.shape[: -self.d], model.batch_shape)
         g = torch.Generator(device).manual_seed(seed)
-        like = {"dtype": torch.float64, "device": device, "generator": g}
+        like: dict[str, Any] = {"dtype": torch.float64, "device": device, "generator": g}
         prior = apply_factors(roots, torch.randn(count, *lead, *(len(x) for x in both), **like))
-        at_old, at_new = (
-            prior[(..., *(slice(n) for n in model.grid.shape))],
-            prior if grid is None else prior[(..., *(slice(n, None) for n in model.grid.shape))],
-        )
+        at_old = at_new = prior
+        for i, n in enumerate(model.grid.shape) if grid is not None else ():
+            at_old, at_new = at_old.narrow(i - self.d, 0, n), at_new.narrow(i - self.d, n, at_new.shape[i - self.d] - n)
         noise = self.noise.sqrt().reshape(*self.noise.shape, *(1,) * self.d)
         error = noise * torch.randn(at_old.shape, **like)
         dual = self._solve(self.y - self.level - at_old - error)

@@ -34,8 +34,8 @@ def envelope(name: str, s: Tensor, order: int = 0) -> Tensor:
     """d^order h / ds^order at s.
 
     gaussian: h = exp(-s^2/2), (-1)^n He_n(s) h. maternXY: with smoothness p + 1/2 and r = sqrt(2p+1) |s|, a polynomial
-    times exp(-r); derivatives exist up to order 2p, odd ones vanish at 0. h(2 pi sigma d) is the characteristic function
-    of a frequency with a normal, or Student-t (2p + 1 degrees of freedom) distribution of scale sigma.
+    times exp(-r); derivatives exist up to order 2p, odd ones vanish at 0. h(2 pi sigma d) is the characteristic
+    function of a frequency with a normal, or Student-t (2p + 1 degrees of freedom) distribution of scale sigma.
 
     >>> envelope("matern32", torch.tensor([0.0, 1.0]), 2).mul(1000).round().tolist()
     [-3000.0, 389.0]

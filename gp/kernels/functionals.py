@@ -33,7 +33,7 @@ def laplacian(dims: int) -> Functional:
 
 
 def kernel_derivative(kernel: Kernel, x1: Tensor, x2: Tensor, orders: Sequence[int], *, diag: bool = False) -> Tensor:
-    """The partial derivative of kappa(d), k(x, x') = kappa(x - x'), at x1_i - x2_j: (..., n, m), or (..., n) if ``diag``.
+    """The partial derivative of kappa(d), k(x, x') = kappa(x - x'), at x1_i - x2_j: (..., n, m); ``diag``: (..., n).
 
     For the kernels of this package, gpytorch's RBFKernel, MaternKernel (of one dimension), and their ScaleKernel,
     AdditiveKernel and ProductKernel.
@@ -137,7 +137,9 @@ class FunctionalKernel(Kernel):
 
     def _numbers(self, x: Tensor) -> Tensor:
         which = x[..., -1]
-        if which.ndim != 1 or not bool(((which == which.round()) & (which >= 0) & (which < len(self.functionals))).all()):
+        if which.ndim != 1 or not bool(
+            ((which == which.round()) & (which >= 0) & (which < len(self.functionals))).all()
+        ):
             raise NWidthError(
                 "FunctionalKernel",
                 got=f"inputs {tuple(x.shape)} whose last column does not number functionals",

@@ -22,9 +22,9 @@ class GridSpectralMixtureProduct(SmoothStationaryKernel):
     ``fit_weights`` learns w and the noise on data by majorisation: no step size, the likelihood never falls, and most
     weights go to zero. As logarithms the weights can also be learned by gradient, like any gpytorch kernel's.
 
-    Source of the kernel: Suwandi et al., Sparsity-aware distributed learning for Gaussian processes with linear multiple
-    kernel (2023); of the update: Yin et al., Linear multiple low-rank kernel based stationary Gaussian processes
-    regression for time series (2020), and Hunter and Lange, A tutorial on MM algorithms (2004).
+    Source of the kernel: Suwandi et al., Sparsity-aware distributed learning for Gaussian processes with linear
+    multiple kernel (2023); of the update: Yin et al., Linear multiple low-rank kernel based stationary Gaussian
+    processes regression for time series (2020), and Hunter and Lange, A tutorial on MM algorithms (2004).
 
     >>> k = GridSpectralMixtureProduct(counts=[21], max_frequency=[10.0])
     >>> x = torch.linspace(0, 1, 60, dtype=torch.float64)[:, None]
@@ -74,9 +74,9 @@ class GridSpectralMixtureProduct(SmoothStationaryKernel):
     ) -> tuple[float, list[float]]:
         """Maximise the likelihood of y (n,), less its mean, at x (n, dims), over the weights and the noise variance.
 
-        w_q <- w_q sqrt(a' K_q a / tr(C^-1 K_q)), noise <- noise sqrt(a'a / tr C^-1), a = C^-1 y, until the gain of the log
-        likelihood a point is below ``tolerance``. Returns the noise variance and the log likelihoods. Work and memory
-        n^2 Q.
+        w_q <- w_q sqrt(a' K_q a / tr(C^-1 K_q)), noise <- noise sqrt(a'a / tr C^-1), a = C^-1 y, until the gain of the
+        log likelihood a point is below ``tolerance``. Returns the noise variance and the log likelihoods. Work and
+        memory n^2 Q.
         """
         n = len(x)
         if y.shape != (n,) or x.shape != (n, self.dims) or not bool(torch.isfinite(y).all() & torch.isfinite(x).all()):
@@ -88,7 +88,9 @@ class GridSpectralMixtureProduct(SmoothStationaryKernel):
         x, y = x.double(), y.double() - y.double().mean()
         variance = float(y.square().mean())
         if not variance > 0:
-            raise NWidthError("GridSpectralMixtureProduct.fit_weights", got="constant values", expected="values that vary")
+            raise NWidthError(
+                "GridSpectralMixtureProduct.fit_weights", got="constant values", expected="values that vary"
+            )
         difference = list((x.unsqueeze(-2) - x.unsqueeze(-3)).unbind(-1))
         parts = []
         for mu, sigma in zip(self.frequencies.double(), self.bandwidths.double()):

@@ -22,7 +22,7 @@ def sum_of_waves(
     orders: Sequence[int],
     axes: int,
 ) -> Tensor:
-    """sum_q w_q prod_p d^orders_p [h(2 pi sigma_qp d_p) cos(2 pi f_qp d_p)] for w (..., Q), sigma and f (..., Q, dims)."""
+    """sum_q w_q prod_p d^orders_p [h(2 pi sigma_qp d_p) cos(2 pi f_qp d_p)] with w (..., Q), sigma, f (..., Q, P)."""
 
     def spread(x: Tensor) -> Tensor:
         return x.reshape(*x.shape, *(1,) * axes)
@@ -37,11 +37,12 @@ class SpectralMixture(SmoothStationaryKernel):
     """k(x, x') = sum_q w_q prod_p h(2 pi sigma_qp d_p) cos(2 pi f_qp d_p), d = x - x'.
 
     h is exp(-s^2/2) for the ``gaussian`` envelope, whose spectrum is a mixture of normal peaks, and the Matern function
-    of smoothness 1/2, 3/2, 5/2 for ``matern12``, ``matern32``, ``matern52``: peaks of Student-t shape with 1, 3, 5 degrees
-    of freedom, whose tails keep high frequencies. Centres f and widths sigma are in cycles per unit of x, weights w are
-    variances. w and sigma are learned as logarithms: a flat prior on log w is Jeffreys' prior on w, a step is a factor,
-    and components that the data do not need fall towards zero, where ``prune`` removes them. Components start with
-    equal weights, their centres evenly from 0 to ``max_frequency``; ``initialize_from_data`` is better.
+    of smoothness 1/2, 3/2, 5/2 for ``matern12``, ``matern32``, ``matern52``: peaks of Student-t shape with 1, 3, 5
+    degrees of freedom, whose tails keep high frequencies. Centres f and widths sigma are in cycles per unit of x,
+    weights w are variances. w and sigma are learned as logarithms: a flat prior on log w is Jeffreys' prior on w, a
+    step is a factor, and components that the data do not need fall towards zero, where ``prune`` removes them.
+    Components start with equal weights, their centres evenly from 0 to ``max_frequency``; ``initialize_from_data`` is
+    better.
 
     Source: Wilson and Adams, Gaussian process kernels for pattern discovery and extrapolation (2013), equation 12; for
     Student-t: Fang et al., Solving high frequency and multi-scale PDEs with Gaussian processes (ICLR 2024), equation 8.

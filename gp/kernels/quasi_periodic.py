@@ -1,4 +1,4 @@
-"""Quasi-periodic processes by structural equations: the likelihood costs the square of the period, whatever the length."""
+"""Quasi-periodic processes by structural equations: a likelihood whose cost does not grow with the length."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ class QuasiPeriodicKernel(Kernel):
     K_p[a, b] = k(h |a - b|) + nugget (a = b), h = period / p.
 
     ``base_kernel`` is any stationary kernel k of one input (gpytorch's PeriodicKernel for seamless periods), the
-    correlation w of neighbouring periods and the nugget are learned. Inputs are multiples of h. As a gpytorch kernel it is
-    dense; ``log_likelihood`` of ``PeriodStatistics`` uses the recursion: log p = -1/2 [tr(K_p^-1 M(w)) + k log|K_p| +
-    p (k-1) log(1-w^2) + ...], M(w) = Y_1 Y_1' + sum (Y_i - w Y_{i-1})(..)' / (1 - w^2), so k periods enter through sums
-    that are formed once, and K_p^-1 through Levinson's recursion and the formula of Gohberg and Semencul, p^2 operations.
+    correlation w of neighbouring periods and the nugget are learned. Inputs are multiples of h. As a gpytorch kernel
+    it is dense; ``log_likelihood`` of ``PeriodStatistics`` uses the recursion: log p = -1/2 [tr(K_p^-1 M(w)) + k
+    log|K_p| + p (k-1) log(1-w^2) + ...], M(w) = Y_1 Y_1' + sum (Y_i - w Y_{i-1})(..)' / (1 - w^2), so k periods enter
+    through sums that are formed once, and K_p^-1 through Levinson's recursion and the formula of Gohberg and Semencul,
+    p^2 operations.
 
-    Source: Nigam, Srivastava, Marzbanrad and Burke, A structural equation formulation for general quasi-periodic Gaussian
-    processes, arXiv:2511.01151 (2025).
+    Source: Nigam, Srivastava, Marzbanrad and Burke, A structural equation formulation for general quasi-periodic
+    Gaussian processes, arXiv:2511.01151 (2025).
 
     >>> from gpytorch.kernels import RBFKernel
     >>> k = QuasiPeriodicKernel(RBFKernel(), period=1.0, samples=4, correlation=0.5)
@@ -34,7 +35,9 @@ class QuasiPeriodicKernel(Kernel):
     (0.5, 0.25)
     """
 
-    def __init__(self, base_kernel: Kernel, *, period: float, samples: int, correlation: float = 0.9, nugget: float = 1e-3):
+    def __init__(
+        self, base_kernel: Kernel, *, period: float, samples: int, correlation: float = 0.9, nugget: float = 1e-3
+    ):
         super().__init__()
         if not base_kernel.is_stationary or base_kernel.batch_shape:
             raise NWidthError("QuasiPeriodicKernel", got=type(base_kernel).__name__, expected="one stationary kernel")
@@ -75,7 +78,9 @@ class QuasiPeriodicKernel(Kernel):
         n = steps.round()
         if x.shape[-1] != 1 or bool((steps - n).abs().gt(1e-3).any()):
             raise NWidthError(
-                "QuasiPeriodicKernel", got="inputs off the lattice", expected=f"multiples of {self.period / self.samples:g}"
+                "QuasiPeriodicKernel",
+                got="inputs off the lattice",
+                expected=f"multiples of {self.period / self.samples:g}",
             )
         n = n.long()
         return n.div(self.samples, rounding_mode="floor"), n % self.samples
@@ -83,7 +88,9 @@ class QuasiPeriodicKernel(Kernel):
     def log_likelihood(self, data: PeriodStatistics) -> Tensor:
         """log p(y) of the samples in ``data``; differentiable; p^2 operations, whatever the number of periods."""
         if data.samples != self.samples:
-            raise NWidthError("QuasiPeriodicKernel", got=f"blocks of {data.samples}", expected=f"{self.samples} samples")
+            raise NWidthError(
+                "QuasiPeriodicKernel", got=f"blocks of {data.samples}", expected=f"{self.samples} samples"
+            )
         w, p, r = self.correlation.double(), self.samples, len(data.tail)
         left = 1 - w
         shrink = 1 - w.square()
@@ -128,9 +135,9 @@ class QuasiPeriodicKernel(Kernel):
 class PeriodStatistics:
     """What the likelihood needs of y (n,), n = k p + r: made once by ``of``, n p operations.
 
-    ``sums`` (4, p, p) are the sums along diagonals of Y_1 Y_1', sum D_i D_i', sum of the symmetric part of D_i Y_{i-1}',
-    and sum Y_{i-1} Y_{i-1}', D_i = Y_i - Y_{i-1}: differences, since w is near 1. ``last`` is the last whole period,
-    ``tail`` what follows it.
+    ``sums`` (4, p, p) are the sums along diagonals of Y_1 Y_1', sum D_i D_i', sum of the symmetric part of D_i
+    Y_{i-1}', and sum Y_{i-1} Y_{i-1}', D_i = Y_i - Y_{i-1}: differences, since w is near 1. ``last`` is the last whole
+    period, ``tail`` what follows it.
     """
 
     sums: Tensor
@@ -155,7 +162,7 @@ class PeriodStatistics:
 
 
 def levinson(c: Tensor, orders: tuple[int, ...]) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """(a, E, log|T|) of the leading Toeplitz matrices of the given orders, first column c; a predicts backwards, error E.
+    """(a, E, log|T|) of the leading Toeplitz matrices of these orders, first column c: predictor a, its error E.
 
     An error where a prediction error is not positive: the matrix is singular to round-off. p^2 operations.
     """
@@ -167,7 +174,7 @@ def levinson(c: Tensor, orders: tuple[int, ...]) -> list[tuple[Tensor, Tensor, T
         longer = torch.nn.functional.pad(a, (0, 1))
         a = longer + k * longer.flip(0)
         E = E * (1 - k) * (1 + k)
-        if not bool(E > 1e-14 * c[0]):
+        if not bool(E / c[0] > 1e-14):
             raise NWidthError(
                 "QuasiPeriodicKernel",
                 got="a covariance of one period that is singular to round-off",

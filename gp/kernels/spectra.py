@@ -21,7 +21,7 @@ CANDIDATES = 500_000
 
 
 def periodogram(field: Tensor, spacing: Sequence[float], *, pad: int = 4) -> tuple[Tensor, Tensor]:
-    """Frequencies (F, dims) in cycles per unit and the variance 2 |sum_j u_j exp(-2 pi i f x_j)|^2 / N^2 of the wave there.
+    """Frequencies f (F, dims) in cycles per unit and the variances 2 |sum_j u_j exp(-2 pi i f x_j)|^2 / N^2 there.
 
     ``field`` (..., n_1, .., n_d) at steps ``spacing``, less its mean; the variance is summed over the leading shape. A
     wave of amplitude A has A^2/2 at its frequency. ``pad`` times as many frequencies as the points resolve. Of each
@@ -93,7 +93,7 @@ def spectral_peaks(
     space: Sequence[int] = (),
     max_frequency: float | None = None,
 ) -> Peaks:
-    """Up to ``count`` waves of y (n,) or (n, R) at x (n, dims), the strongest first, each found in what the others leave.
+    """Up to ``count`` waves of y (n,) or (n, R) at x (n, dims), strongest first, each found in what the others leave.
 
     On a grid, given by ``spacing`` and ``space`` (n = prod space), candidates come from the periodogram, else from
     ``lomb_scargle`` up to ``max_frequency`` (default: half the mean density of points a dimension). Each is refined by
@@ -101,7 +101,9 @@ def spectral_peaks(
     """
     x, y = x.double(), y.double().reshape(len(x), -1)
     if x.ndim != 2 or len(x) < 4 or not bool(torch.isfinite(x).all() and torch.isfinite(y).all()):
-        raise NWidthError("spectral_peaks", got=f"x {tuple(x.shape)}", expected="finite x (n, dims), n >= 4, and y (n,)")
+        raise NWidthError(
+            "spectral_peaks", got=f"x {tuple(x.shape)}", expected="finite x (n, dims), n >= 4, and y (n,)"
+        )
     total = float((y - y.mean(0)).square().mean(0).sum())
     extent = x.amax(0) - x.amin(0)
     if not total > 0 or not bool((extent > 0).all()):
@@ -156,14 +158,12 @@ def _refine(x: Tensor, y: Tensor, f: Tensor, step: Tensor) -> Tensor:
     return f
 
 
-def initialize_from_data(
-    kernel: SpectralMixture, x: Tensor, y: Tensor, *, max_frequency: float | None = None
-) -> Peaks:
+def initialize_from_data(kernel: SpectralMixture, x: Tensor, y: Tensor, *, max_frequency: float | None = None) -> Peaks:
     """Set centres, weights and widths of a spectral mixture from the strongest waves of y (n,) at x (n, dims).
 
-    One dimension of equal steps uses the periodogram, others least squares. Centres are in cycles per unit of x, weights
-    are variances, widths a quarter of the resolution 1/extent. Components beyond the waves found share what is left,
-    spread over the band.
+    One dimension of equal steps uses the periodogram, others least squares. Centres are in cycles per unit of x,
+    weights are variances, widths a quarter of the resolution 1/extent. Components beyond the waves found share what is
+    left, spread over the band.
 
     >>> x = (torch.arange(200) / 50.0)[:, None]  # 4 units, 50 samples a unit
     >>> k = SpectralMixture(1)
@@ -175,7 +175,9 @@ def initialize_from_data(
         x = x[:, None]
     if y.shape != x.shape[:1] or x.shape[1] != kernel.dims or kernel.batch_shape:
         raise NWidthError(
-            "initialize_from_data", got=f"x {tuple(x.shape)}, y {tuple(y.shape)}", expected=f"(n, {kernel.dims}), (n,), no batch"
+            "initialize_from_data",
+            got=f"x {tuple(x.shape)}, y {tuple(y.shape)}",
+            expected=f"(n, {kernel.dims}), (n,), no batch",
         )
     gaps = x[:, 0].diff() if x.shape[1] == 1 else x.new_zeros(0)
     mean_gap = float(gaps.mean()) if len(gaps) else 0.0
@@ -215,7 +217,7 @@ def initialize_on_grid(kernel: SpectralMixture | DimensionProduct, grid: Grid, f
         found.append(spectral_peaks(x, lines, k.num_mixtures, spacing=[axis.spacing], space=[axis.n]))
         _assign(k, found[-1], extent[i : i + 1], None)
         with torch.no_grad():
-            k.log_weights -= k.log_weights.logsumexp(0) - (math.log(variance) if i == 0 else 0.0)
+            k.log_weights.sub_(k.log_weights.logsumexp(0) - (math.log(variance) if i == 0 else 0.0))
     return found
 
 
@@ -228,4 +230,6 @@ def _assign(kernel: SpectralMixture, peaks: Peaks, extent: Tensor, max_frequency
         f = torch.cat([f, torch.linspace(0, 1, more, dtype=f.dtype, device=f.device)[:, None] * top])
         w = torch.cat([w, w.new_full((more,), max(peaks.residual, 1e-6 * total) / more)])
     assert len(w) == q + more
-    kernel.assign(w.to(kernel.log_weights), (0.25 / extent).expand(len(w), -1).to(kernel.log_weights), f.to(kernel.log_weights))
+    kernel.assign(
+        w.to(kernel.log_weights), (0.25 / extent).expand(len(w), -1).to(kernel.log_weights), f.to(kernel.log_weights)
+    )

@@ -61,7 +61,9 @@ class DimensionProduct(SmoothStationaryKernel):
     def __init__(self, kernels: Sequence[SmoothStationaryKernel], active_dims: Sequence[int] | None = None):
         if not kernels or any(not isinstance(k, SmoothStationaryKernel) or k.dims != 1 for k in kernels):
             raise NWidthError(
-                "DimensionProduct", got=f"{[type(k).__name__ for k in kernels]}", expected="one-dimensional nwidth kernels"
+                "DimensionProduct",
+                got=f"{[type(k).__name__ for k in kernels]}",
+                expected="one-dimensional nwidth kernels",
             )
         super().__init__(len(kernels), (), active_dims)
         self.kernels = nn.ModuleList(kernels)

@@ -41,9 +41,9 @@ def outer(vectors: Sequence[Tensor]) -> Tensor:
 
 
 class KroneckerEigen:
-    """C = K_1 x ... x K_d + noise I = (Q_1 x ... x Q_d) D (Q_1 x ... x Q_d)', K_i = Q_i L_i Q_i', D = L_1 x ... x L_d + noise.
+    """C = K_1 x ... x K_d + noise I = Q D Q', Q = Q_1 x ... x Q_d, K_i = Q_i L_i Q_i', D = L_1 x ... x L_d + noise.
 
-    Negative eigenvalues of round-off are zero. ``noise`` (...) broadcasts with the batch of the factors (..., n_i, n_i).
+    Negative eigenvalues of round-off are zero. ``noise`` (...) broadcasts with the batch of factors (..., n_i, n_i).
     """
 
     def __init__(self, factors: Sequence[Tensor], noise: Tensor):
@@ -131,8 +131,8 @@ def _sum(g: Tensor, space: tuple[int, ...], shape: torch.Size) -> Tensor:
 def quad_logdet(y: Tensor, noise: Tensor, factors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """y' C^-1 y (...) for every field and log|C| (batch), C = K_1 x ... x K_d + noise I.
 
-    y (..., n_1, .., n_d), noise (batch), factors (batch, n_i, n_i) symmetric, positive semidefinite; the leading shape of
-    y broadcasts with the batch. Differentiable once, in y, noise and the factors; cost N sum n_i + sum n_i^3. The
+    y (..., n_1, .., n_d), noise (batch), factors (batch, n_i, n_i) symmetric, positive semidefinite; the leading shape
+    of y broadcasts with the batch. Differentiable once, in y, noise and the factors; cost N sum n_i + sum n_i^3. The
     gradient has no differences of eigenvalues, so equal ones do no harm.
 
     >>> k = torch.tensor([[2.0, 1.0], [1.0, 2.0]], dtype=torch.float64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,7 +26,8 @@ class ObservedCovariance:
     - ``complement``: with C the covariance of the whole grid and m the missing points,
       log|C_oo| = log|C| + log|(C^-1)_mm| and C_oo^-1 = (C^-1)_oo - (C^-1)_om ((C^-1)_mm)^-1 (C^-1)_mo, for few missing
       points;
-    - ``iterative``: conjugate gradients on fields, preconditioned by the ``rank`` leading eigenvectors of the whole grid
+    - ``iterative``: conjugate gradients on fields, preconditioned by the ``rank`` leading eigenvectors of the whole
+    grid
       cut to the observed points, V V' + d I, whose d is the noise and the mean of the eigenvalues left out; the
       determinant by Lanczos quadrature with ``probes`` drawn from N(0, V V' + d I), its standard error in
       ``logdet_error``.
@@ -156,7 +158,7 @@ class ObservedCovariance:
     @torch.no_grad()
     def _stochastic_logdet(self) -> tuple[Tensor, Tensor, Tensor]:
         g = torch.Generator(self.noise.device).manual_seed(self.seed)
-        like = {"dtype": self.noise.dtype, "device": self.noise.device, "generator": g}
+        like: dict[str, Any] = {"dtype": self.noise.dtype, "device": self.noise.device, "generator": g}
         z = self.V @ torch.randn(self.V.shape[1], self.probes, **like)
         z = self._spread(z + self.d.sqrt() * torch.randn(self.count, self.probes, **like))
         left = self.precondition(z)

@@ -18,9 +18,9 @@ from .kronecker import KroneckerEigen, apply_factors, quad_logdet
 class GridCovariance(LinearOperator):
     """C = K_1 x ... x K_d + noise I: noise (batch, 1), symmetric factors (batch, n_i, n_i).
 
-    Products cost N sum n_i for N points. Solves, determinants and their gradients are exact by the eigendecompositions of
-    the factors, never dense. linear_operator's MaskedLinearOperator(C, mask, mask) is the covariance of the points that
-    were observed.
+    Products cost N sum n_i for N points. Solves, determinants and their gradients are exact by the eigendecompositions
+    of the factors, never dense. linear_operator's MaskedLinearOperator(C, mask, mask) is the covariance of the points
+    that were observed.
 
     >>> C = GridCovariance(torch.tensor([0.5]), torch.eye(2), torch.ones(2, 2))
     >>> C.to_dense()[0].tolist(), round(float(C.logdet().exp()), 4)
@@ -35,9 +35,9 @@ class GridCovariance(LinearOperator):
                 expected="noise (..., 1) and square factors",
             )
         batch = torch.broadcast_shapes(noise.shape[:-1], *(f.shape[:-2] for f in factors))
-        noise, *factors = (_expand(x, batch, k) for x, k in ((noise, 1), *((f, 2) for f in factors)))
-        super().__init__(noise, *factors)
-        self.noise, self.factors = noise, factors
+        noise, expanded = _expand(noise, batch, 1), tuple(_expand(f, batch, 2) for f in factors)
+        super().__init__(noise, *expanded)
+        self.noise, self.factors = noise, expanded
         self.space = torch.Size(f.shape[-1] for f in factors)
 
     def _fields(self, x: Tensor) -> Tensor:
@@ -78,7 +78,8 @@ class GridCovariance(LinearOperator):
         """Q D^power"""
         eigen = KroneckerEigen(self.factors, self.noise[..., 0])
         return MatmulLinearOperator(
-            KroneckerProductLinearOperator(*eigen.vectors), DiagLinearOperator(eigen.total.flatten(-eigen.ndim).pow(power))
+            KroneckerProductLinearOperator(*eigen.vectors),
+            DiagLinearOperator(eigen.total.flatten(-eigen.ndim).pow(power)),
         )
 
     def _root_decomposition(self) -> LinearOperator:

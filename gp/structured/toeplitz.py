@@ -55,7 +55,9 @@ class Toeplitz(LinearOperator):
         x = rhs[:, None] if rhs.ndim == 1 else rhs
         n = self.column.shape[-1]
         extra = odd_length(2 * n - 1) - (2 * n - 1)
-        c = torch.cat([self.column, self.column.new_zeros(*self.column.shape[:-1], extra), self.column[..., 1:].flip(-1)], -1)
+        c = torch.cat(
+            [self.column, self.column.new_zeros(*self.column.shape[:-1], extra), self.column[..., 1:].flip(-1)], -1
+        )
         padded = torch.nn.functional.pad(x.mT, (0, n - 1 + extra))
         y = cyclic_convolve(c.unsqueeze(-2), padded)[..., :n].mT
         return y[:, 0] if rhs.ndim == 1 else y

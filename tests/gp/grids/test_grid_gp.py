@@ -136,7 +136,9 @@ def test_a_batch_of_kernels_and_fields_equals_single_ones(masked):
     assert posterior.sample(2).shape == (2, 4, 3, 6, 5) and posterior.predict(points).std.shape == (4, 3, 5)
     for j in range(3):
         single = model(grid)
-        single.load_state_dict({k: v[j] if v.ndim else v for k, v in gp.state_dict().items() if "constraint" not in k}, strict=False)
+        single.load_state_dict(
+            {k: v[j] if v.ndim else v for k, v in gp.state_dict().items() if "constraint" not in k}, strict=False
+        )
         one = single.condition(y[:, j], mask)
         torch.testing.assert_close(value[:, j], single.log_likelihood(y[:, j], mask))
         torch.testing.assert_close(mean[:, j], one.mean())

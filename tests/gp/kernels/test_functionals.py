@@ -124,7 +124,9 @@ def test_the_joint_covariance_has_its_blocks_in_place():
     for i in range(7):
         for j in range(7):
             f, g = (k.functionals[int(which[n])] for n in (i, j))
-            torch.testing.assert_close(K[i, j], functional_covariance(k.base_kernel, x[i : i + 1], f, x[j : j + 1], g)[0, 0])
+            torch.testing.assert_close(
+                K[i, j], functional_covariance(k.base_kernel, x[i : i + 1], f, x[j : j + 1], g)[0, 0]
+            )
     torch.testing.assert_close(k(torch.cat([x, which[:, None]], 1), diag=True), K.diagonal())
 
 
@@ -135,13 +137,18 @@ def test_poisson_by_an_exact_gp():
     y = torch.cat([-9 * torch.sin(3 * inner), torch.sin(3 * ends)])
     base = RBFKernel().double()
     base.lengthscale = 0.6
-    likelihood = gpytorch.likelihoods.GaussianLikelihood(noise_constraint=gpytorch.constraints.GreaterThan(1e-10)).double()
+    likelihood = gpytorch.likelihoods.GaussianLikelihood(
+        noise_constraint=gpytorch.constraints.GreaterThan(1e-10)
+    ).double()
     likelihood.noise = 1e-8
 
     class Model(gpytorch.models.ExactGP):
         def __init__(self):
             super().__init__(x, y, likelihood)
-            self.mean_module, self.covar_module = gpytorch.means.ZeroMean(), FunctionalKernel(base, [value(1), laplacian(1)])
+            self.mean_module, self.covar_module = (
+                gpytorch.means.ZeroMean(),
+                FunctionalKernel(base, [value(1), laplacian(1)]),
+            )
 
         def forward(self, z):
             return gpytorch.distributions.MultivariateNormal(self.mean_module(z), self.covar_module(z))

@@ -47,15 +47,22 @@ def test_two_dimensions(batch):
     k = random_mixture(3, 2, *batch)
     a, b = points(6, 2), points(4, 2)
     parts = [
-        gpytorch_mixture(torch.ones_like(k.weights[..., q : q + 1]), *(x[..., q : q + 1, :] for x in (k.bandwidths, k.frequencies)))
+        gpytorch_mixture(
+            torch.ones_like(k.weights[..., q : q + 1]), *(x[..., q : q + 1, :] for x in (k.bandwidths, k.frequencies))
+        )
         for q in range(3)
     ]
     total = sum(k.weights[..., q, None, None] * part(a, b).to_dense() for q, part in enumerate(parts))
     torch.testing.assert_close(k(a, b).to_dense(), total, rtol=1e-10, atol=1e-12)
     if not batch:
-        lines = [SpectralMixture(3).double().assign(k.weights, k.bandwidths[:, p : p + 1], k.frequencies[:, p : p + 1]) for p in (0, 1)]
+        lines = [
+            SpectralMixture(3).double().assign(k.weights, k.bandwidths[:, p : p + 1], k.frequencies[:, p : p + 1])
+            for p in (0, 1)
+        ]
         peer = gpytorch_mixture(k.weights, k.bandwidths, k.frequencies)
-        torch.testing.assert_close(DimensionProduct(lines)(a, b).to_dense(), peer(a, b).to_dense(), rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(
+            DimensionProduct(lines)(a, b).to_dense(), peer(a, b).to_dense(), rtol=1e-10, atol=1e-12
+        )
 
 
 @pytest.mark.parametrize("envelope", MATERN)

@@ -38,7 +38,8 @@ def test_likelihood_and_gradient_equal_dense_ones(base, n):
     assert abs(float(ours - other)) < 1e-8 * abs(float(other))
     parameters = list(k.parameters())
     for a, b in zip(
-        torch.autograd.grad(ours, parameters, allow_unused=True), torch.autograd.grad(other, parameters, allow_unused=True)
+        torch.autograd.grad(ours, parameters, allow_unused=True),
+        torch.autograd.grad(other, parameters, allow_unused=True),
     ):
         if b is not None:
             torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-8)

@@ -94,7 +94,11 @@ def test_more_components_than_waves():
     x = torch.arange(100, dtype=F64) / 20
     k = SpectralMixture(5).double()
     peaks = initialize_from_data(k, x, tone(x, 3.0))
-    assert len(peaks.variances) <= 5 and bool((k.weights > 0).all()) and k.weights.max().item() == pytest.approx(0.5, rel=1e-3)
+    assert (
+        len(peaks.variances) <= 5
+        and bool((k.weights > 0).all())
+        and k.weights.max().item() == pytest.approx(0.5, rel=1e-3)
+    )
     assert float(k.weights.sum()) == pytest.approx(0.5, rel=1e-2)
 
 
@@ -109,7 +113,10 @@ X = torch.rand(20, 1, dtype=F64)
         (lambda: spectral_peaks(X[:2], X[:2, 0], 1), "n >= 4"),
         (lambda: spectral_peaks(torch.rand(50, 3), torch.rand(50), 1, max_frequency=500.0), "candidate"),
         (lambda: initialize_from_data(SpectralMixture(1, 2), X, X[:, 0]), "no batch"),
-        (lambda: initialize_on_grid(SpectralMixture(1, 2), Grid.make((5, 5), "chebyshev"), torch.rand(5, 5)), "uniform"),
+        (
+            lambda: initialize_on_grid(SpectralMixture(1, 2), Grid.make((5, 5), "chebyshev"), torch.rand(5, 5)),
+            "uniform",
+        ),
     ],
 )
 def test_mistakes(call, words):
