@@ -35,9 +35,9 @@ def axis_covariance(kernel: Kernel, axis: Axis) -> Tensor:
     parameter = next(kernel.parameters(), None)
     x = axis.coordinates().to(parameter.device if parameter is not None else "cpu")
     if axis.uniform and kernel.is_stationary and axis.n > 2:
-        first = cross_covariance(kernel, x, x[:1])[..., 0]
+        ends = cross_covariance(kernel, x, x[[0, -1]])
+        first, last = ends[..., 0], ends[..., 1]
         with torch.no_grad():
-            last = cross_covariance(kernel, x, x[-1:])[..., 0]
             alike = torch.allclose(first, last.flip(-1), rtol=1e-6, atol=1e-9 * float(first.abs().max()))
         if alike:
             i = torch.arange(axis.n, device=x.device)

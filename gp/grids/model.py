@@ -26,8 +26,8 @@ class GridGP(nn.Module):
 
     Exact: with N points n_1 ... n_d the log marginal likelihood and its gradient cost N sum n_i + sum n_i^3, by the
     eigendecompositions of the covariances of the axes. Kernels are gpytorch kernels of one input; their batch shape,
-    and ``batch_shape`` of mean, scale and noise, make a batch of models. Fields are (..., n_1, .., n_d), the leading shape
-    broadcasts with the batch, and values at points where ``mask`` (n_1, .., n_d) is false are not read: see
+    and ``batch_shape`` of mean, scale and noise, make a batch of models. Fields are (..., n_1, .., n_d), the leading
+    shape broadcasts with the batch, and values at points where ``mask`` (n_1, .., n_d) is false are not read: see
     ``ObservedCovariance`` for what is done then (a mask is shared by all fields).
 
     ``noise`` and ``scale`` are variances, kept as logarithms; ``mean`` is "constant" (learned) or "zero". All is

@@ -71,5 +71,6 @@ class DimensionProduct(SmoothStationaryKernel):
     def kappa(self, d: list[Tensor], orders: Sequence[int], axes: int) -> Tensor:
         out = torch.ones((), dtype=d[0].dtype, device=d[0].device)
         for k, x, n in zip(self.kernels, d, orders):
+            assert isinstance(k, SmoothStationaryKernel)
             out = out * k.kappa([x], (n,), axes)
         return out

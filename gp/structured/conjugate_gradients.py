@@ -34,7 +34,8 @@ def conjugate_gradients(
     z = apply(r)
     p, rz = z, (r * z).sum(space)
     target = tolerance * b.square().sum(space).sqrt()
-    alphas, betas = [], []
+    alphas: list[Tensor] = []
+    betas: list[Tensor] = []
     active = r.square().sum(space).sqrt() > target
     while bool(active.any()):
         if len(alphas) == limit:
