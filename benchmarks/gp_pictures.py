@@ -101,7 +101,9 @@ def grids() -> None:
     spread = clean.std()
     mask = torch.rand(grid.shape, generator=generator(0)) < 0.4
     mask[28:40, 10:22] = False
-    seen = torch.where(mask, clean + 0.1 * spread * torch.randn(grid.shape, dtype=F64, generator=generator(1)), torch.nan)
+    seen = torch.where(
+        mask, clean + 0.1 * spread * torch.randn(grid.shape, dtype=F64, generator=generator(1)), torch.nan
+    )
     gp = GridGP(grid, [MaternKernel(nu=2.5), MaternKernel(nu=2.5)])
     gp.fit(seen, mask)
     answer = gp.condition(seen, mask).predict()
@@ -118,7 +120,9 @@ def grids() -> None:
         errors = [float((u - clean)[m].norm() / clean[m].norm()) for m in (mask, hidden)]
         print(f"{name:22s} relative error at observed points {errors[0]:.4f}, at hidden points {errors[1]:.4f}")
     inside = float(((answer.mean - clean).abs() < 2 * answer.std).double().mean())
-    print(f"{inside:.0%} of the true values within 2 std; noise found {gp.noise.item() ** 0.5 / float(spread):.3f} (0.1)")
+    print(
+        f"{inside:.0%} of the true values within 2 std; noise found {gp.noise.item() ** 0.5 / float(spread):.3f} (0.1)"
+    )
     figure, axes = plt.subplots(1, 4, figsize=(13, 3.2), constrained_layout=True)
     shown = {"field": clean, "observed, noisy": seen, "posterior mean": answer.mean, "posterior std": answer.std}
     for axis, (title, u) in zip(axes, shown.items()):
