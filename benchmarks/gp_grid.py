@@ -2,10 +2,11 @@
 
     python benchmarks/gp_grid.py [--repeats 7]
 
-On a 60 x 60 grid, an RBF kernel of one length for both axes: nwidth's GridGP; gpytorch's GridKernel with use_toeplitz off
-(its best setting) and on (its default); gpytorch's KroneckerProductLinearOperator with a diagonal, put together by hand.
-Medians of runs taken in turns, the ratio to nwidth, and how far loss and gradient are from nwidth's. Then nwidth on larger
-grids, in batches against single calls, with missing points, and products with Toeplitz matrices against linear_operator.
+On a 60 x 60 grid, an RBF kernel of one length for both axes: nwidth's GridGP; gpytorch's GridKernel with
+use_toeplitz off (its best setting) and on (its default); gpytorch's KroneckerProductLinearOperator with a
+diagonal, put together by hand. Medians of runs taken in turns, the ratio to nwidth, and how far loss and
+gradient are from nwidth's. Then nwidth on larger grids, in batches against single calls, with missing points,
+and products with Toeplitz matrices against linear_operator.
 """
 
 import argparse

@@ -45,7 +45,7 @@ def kernels() -> None:
     clean = torch.sin(5 * t) + 0.6 * torch.cos(17 * t) + 0.3 * torch.sin(33.3 * t)
     y = clean + 0.1 * torch.randn(200, dtype=F64, generator=generator(1))
     k = GridSpectralMixtureProduct([301], [50.0], bandwidth=[0.25]).double()
-    noise, history = k.fit_weights(x, y)
+    noise, _ = k.fit_weights(x, y)
     z = torch.linspace(0, 1, 500, dtype=F64)[:, None]
     s = 2 * math.pi * z[:, 0]
     truth = torch.sin(5 * s) + 0.6 * torch.cos(17 * s) + 0.3 * torch.sin(33.3 * s)
