@@ -54,7 +54,7 @@ def lomb_scargle(x: Tensor, y: Tensor, frequencies: Tensor) -> Tensor:
     Least squares at any points, the constant included (the generalised periodogram of Zechmeister and Kuerster, A&A 496
     (2009)); summed over columns of y.
 
-    >>> x = torch.rand(80, 1, dtype=torch.float64)
+    >>> x = torch.arange(80, dtype=torch.float64)[:, None] ** 1.01 / 80  # uneven
     >>> round(float(lomb_scargle(x, torch.sin(2 * torch.pi * 7 * x[:, 0]), torch.tensor([[7.0]]).double())), 1)
     0.5
     """
