@@ -1,9 +1,40 @@
-"""Model order reduction: POD, non-intrusive regression, Galerkin reduced bases."""
+"""Model order reduction: POD, local bases, morphing, regression of coefficients, learned dynamics, Galerkin bases."""
 
+from .autoregressive import Autoregressive
+from .clustering import Partition, cell_widths, k_medoids, sine_dissimilarity
+from .dmd import DMD
+from .dynamics import Persistence, StateSurrogate
 from .encoding import InputEncoder
 from .galerkin import ReducedBasis
+from .interpolation import Interpolation
+from .local_pod import LocalPOD
+from .mlp import MLP
+from .neighbors import KNN
+from .operator_inference import OperatorInference
 from .pod import POD
-from .regression import Mean, PODRegression
+from .regression import Mean, PODRegression, Regressor
 from .regressors import RBF, Ridge
 
-__all__ = ["POD", "RBF", "InputEncoder", "Mean", "PODRegression", "ReducedBasis", "Ridge"]
+__all__ = [
+    "DMD",
+    "KNN",
+    "MLP",
+    "POD",
+    "RBF",
+    "Autoregressive",
+    "InputEncoder",
+    "Interpolation",
+    "LocalPOD",
+    "Mean",
+    "OperatorInference",
+    "PODRegression",
+    "Partition",
+    "Persistence",
+    "ReducedBasis",
+    "Regressor",
+    "Ridge",
+    "StateSurrogate",
+    "cell_widths",
+    "k_medoids",
+    "sine_dissimilarity",
+]

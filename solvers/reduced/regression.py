@@ -10,12 +10,11 @@ import torch
 from torch import Tensor
 
 from ...backends import Grid, Mesh, grid_from_dict
-from ...backends.resample import resample
 from ...data import Dataset, FitLog, Prediction, Surrogate, concatenate
 from ...data.native import blocks_of
-from ...data.resampling import at_times
 from ...data.symmetry import Symmetry, candidates
 from .encoding import InputEncoder, tensor
+from .fields import channel_scale, coefficient_error, field_spread, missed_variance, onto
 from .pod import POD
 
 Validate = tuple[Tensor, Callable[[Tensor], float]]
@@ -165,50 +164,33 @@ class PODRegression(Surrogate):
         """Learn scale and POD of the solutions and return their coefficients."""
         u = tensor(data.solution)
         self.grid, self.t = data.grid, data.t
-        channel = 2 if data.time_dependent else 1
-        rms = u.abs().square().mean([d for d in range(u.ndim) if d != channel]).sqrt()
-        scale = torch.where(rms > 0, rms, torch.ones_like(rms)).reshape(-1, *(1,) * data.grid_dims)
-        self.scale, x = scale, u / scale
+        self.scale = channel_scale(u, 2 if data.time_dependent else 1)
+        x = u / self.scale
         self.pod = POD(center=True).fit(
             x, data.grid.norm_weights(), rank=self.rank, rtol=self.rtol, energy=self.energy, cap=self.max_rank
         )
         c = self.pod.encode(x)
-        self.missed = (x - self.pod.decode(c)).abs().square().mean(0) if self.pod.tail > 1e-12 else None
+        self.missed = missed_variance(self.pod, x, c)
         return c
 
     def _validation(self, val: Dataset | None) -> Callable[[Tensor], float] | None:
         """Mean relative L2 error on validation as a function of predicted coefficients, without decoding."""
         if val is None:
             return None
-        assert self.pod is not None and self.pod.weight is not None and self.pod.mean is not None
-        assert self.scale is not None
-        x = tensor(val.solution) / self.scale
-        pod, weight = self.pod, self.pod.weight
-        c, outside = pod.encode(x), pod.residual(x)
-        norm = (x.abs().square() * weight).reshape(len(x), -1).sum(1).sqrt().clamp_min(1e-300)
-
-        def error(predicted: Tensor) -> float:
-            return float((((predicted - c).abs().square().sum(1) + outside.square()).sqrt() / norm).mean())
-
-        return error
+        assert self.pod is not None and self.scale is not None
+        return coefficient_error(self.pod, tensor(val.solution) / self.scale)
 
     def predict(self, inputs: Dataset) -> Prediction:
         encoder, pod = self.fitted(self.encoder), self.fitted(self.pod)
         assert self.scale is not None and self.grid is not None
         x = encoder(inputs.load())
         mean, std = self.regressor.predict(x)
-        assert self.scale is not None
         field = pod.decode(mean) * self.scale
         spread = None
         if std is not None:
-            basis = pod.basis.reshape(pod.rank, -1)
-            variance = (std.square() @ basis.abs().square()).reshape(field.shape)
-            spread = ((variance if self.missed is None else variance + self.missed).sqrt()) * self.scale
-        return Prediction(self._onto(field, inputs), None if spread is None else self._onto(spread, inputs).abs())
-
-    def _onto(self, field: Tensor, inputs: Dataset) -> Tensor:
-        assert self.grid is not None
-        return resample(at_times(field, self.t, inputs.t), self.grid, inputs.grid)
+            spread = field_spread(pod, std, self.missed) * self.scale
+            spread = onto(spread, self.t, self.grid, inputs).abs()
+        return Prediction(onto(field, self.t, self.grid, inputs), spread)
 
     def state_dict(self) -> dict[str, Any]:
         encoder, pod = self.fitted(self.encoder), self.fitted(self.pod)
@@ -259,7 +241,7 @@ class Mean(Surrogate):
     def predict(self, inputs: Dataset) -> Prediction:
         mean = self.fitted(self.mean)
         assert self.grid is not None
-        field = resample(at_times(mean[None], self.t, inputs.t), self.grid, inputs.grid)
+        field = onto(mean[None], self.t, self.grid, inputs)
         return Prediction(field.expand(len(inputs), *field.shape[1:]))
 
     def state_dict(self) -> dict[str, Any]:
