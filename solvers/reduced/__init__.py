@@ -9,6 +9,8 @@ from .galerkin import ReducedBasis
 from .interpolation import Interpolation
 from .local_pod import LocalPOD
 from .mlp import MLP
+from .morphing import Displacements, Morphing, optimal_morphing
+from .morphing_pod import MorphingPOD
 from .neighbors import KNN
 from .operator_inference import OperatorInference
 from .pod import POD
@@ -22,10 +24,13 @@ __all__ = [
     "POD",
     "RBF",
     "Autoregressive",
+    "Displacements",
     "InputEncoder",
     "Interpolation",
     "LocalPOD",
     "Mean",
+    "Morphing",
+    "MorphingPOD",
     "OperatorInference",
     "PODRegression",
     "Partition",
@@ -36,5 +41,6 @@ __all__ = [
     "StateSurrogate",
     "cell_widths",
     "k_medoids",
+    "optimal_morphing",
     "sine_dissimilarity",
 ]
