@@ -1,5 +1,6 @@
 """Model order reduction: POD, local bases, morphing, regression of coefficients, learned dynamics, Galerkin bases."""
 
+from .active_subspace import ActiveSubspace, GaussianRBFNetwork
 from .autoregressive import Autoregressive
 from .clustering import Partition, cell_widths, k_medoids, sine_dissimilarity
 from .dmd import DMD
@@ -16,6 +17,14 @@ from .operator_inference import OperatorInference
 from .pod import POD
 from .regression import Mean, PODRegression, Regressor
 from .regressors import RBF, Ridge
+from .sampling import (
+    leverage_sampling,
+    orthonormal_functions,
+    projection_dpp,
+    repeated_dpp,
+    volume_sampling,
+    weighted_least_squares,
+)
 
 __all__ = [
     "DMD",
@@ -23,8 +32,10 @@ __all__ = [
     "MLP",
     "POD",
     "RBF",
+    "ActiveSubspace",
     "Autoregressive",
     "Displacements",
+    "GaussianRBFNetwork",
     "InputEncoder",
     "Interpolation",
     "LocalPOD",
@@ -41,6 +52,12 @@ __all__ = [
     "StateSurrogate",
     "cell_widths",
     "k_medoids",
+    "leverage_sampling",
     "optimal_morphing",
+    "orthonormal_functions",
+    "projection_dpp",
+    "repeated_dpp",
     "sine_dissimilarity",
+    "volume_sampling",
+    "weighted_least_squares",
 ]

@@ -34,8 +34,8 @@ class GaussianRBFNetwork:
 
     The centres c_i are ``centers`` of the training inputs, at random. For given L the weights w are those of ridge
     regression, in closed form (variable projection), so that only the p (p + 1) / 2 entries of the triangle L are
-    searched, by L-BFGS on the mean square error plus ``ridge`` |w|^2 / N. The best of ``restarts`` starting lengths
-    counts.
+    searched, by L-BFGS on the mean square error plus ``ridge`` |w|^2 / N + ``shrink`` |L|^2: directions along which
+    nothing varies shrink away.
 
     Source: D'Inverno, Moradi and Bemporad's idea of a learned metric, as in arXiv:2307.05639; variable projection:
     Golub and Pereyra, SIAM J. Numer. Anal. 10 (1973).
@@ -46,32 +46,28 @@ class GaussianRBFNetwork:
     True
     """
 
-    def __init__(self, centers: int = 128, ridge: float = 1e-6, steps: int = 150, restarts: int = 2):
-        self.centers, self.ridge, self.steps, self.restarts = centers, ridge, steps, restarts
+    def __init__(self, centers: int = 128, ridge: float = 1e-6, steps: int = 150, shrink: float = 1e-3):
+        self.centers, self.ridge, self.steps, self.shrink = centers, ridge, steps, shrink
         self.L: Tensor | None = None
 
     def fit(self, x: Tensor, y: Tensor, *, seed: int = 0) -> GaussianRBFNetwork:
         """Inputs (N, p) and outputs (N,) or (N, k), in double precision."""
         x, y = x.double(), y.double().reshape(len(y), -1)
         if x.ndim != 2 or len(x) != len(y) or len(x) < 2:
-            raise NWidthError("GaussianRBFNetwork.fit", got=f"{tuple(x.shape)}, {tuple(y.shape)}", expected="(N, p), (N, k)")
+            raise NWidthError(
+                "GaussianRBFNetwork.fit", got=f"{tuple(x.shape)}, {tuple(y.shape)}", expected="(N, p), (N, k)"
+            )
         self.bias = y.mean(0)
         self.size = float((y - self.bias).square().mean().sqrt()) or 1.0
         target = (y - self.bias) / self.size
         pick = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[: self.centers]
         self.c = x[pick]
         spread = x.std(0).mean().clamp_min(1e-300)
-        best = float("inf")
-        for k in range(self.restarts):
-            L, loss = self._search(x, target, float(0.5 / spread / x.shape[1] ** 0.5) * 2.0**k)
-            if loss < best:
-                best, self.L = loss, L
-        if self.L is None:
-            raise NWidthError("GaussianRBFNetwork.fit", got="a loss that is not finite", expected="finite data")
+        self.L = self._search(x, target, float(0.5 / spread / x.shape[1] ** 0.5))
         self.w = self._weights(self._features(x, self.L), target)
         return self
 
-    def _search(self, x: Tensor, target: Tensor, start: float) -> tuple[Tensor, float]:
+    def _search(self, x: Tensor, target: Tensor, start: float) -> Tensor:
         p = x.shape[1]
         rows, columns = torch.tril_indices(p, p)
         entries = (torch.eye(p, dtype=torch.float64) * start)[rows, columns].requires_grad_()
@@ -85,13 +81,12 @@ class GaussianRBFNetwork:
             phi = self._features(x, triangle())
             w = self._weights(phi, target)
             loss = (phi @ w - target).square().mean() + self.ridge * w.square().sum() / len(x)
+            loss = loss + self.shrink * entries.square().sum()
             loss.backward()
             return loss
 
         optimizer.step(closure)  # type: ignore[arg-type]
-        with torch.no_grad():
-            phi = self._features(x, triangle())
-            return triangle(), float((phi @ self._weights(phi, target) - target).square().mean())
+        return triangle().detach()
 
     def _features(self, x: Tensor, L: Tensor) -> Tensor:
         z, c = x @ L, self.c @ L

@@ -146,9 +146,7 @@ class StateSurrogate(Surrogate):
         if self.mu_shift is None or self.mu_scale is None:
             return None
         if data.mu is None:
-            raise NWidthError(
-                f"{type(self).__name__}.predict", got="inputs without mu", expected="mu, as in training"
-            )
+            raise NWidthError(f"{type(self).__name__}.predict", got="inputs without mu", expected="mu, as in training")
         return (tensor(data.mu) - self.mu_shift) / self.mu_scale
 
     def _encode(self, states: Tensor) -> Tensor:

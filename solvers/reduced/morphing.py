@@ -79,7 +79,10 @@ class Displacements:
     def _tables(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Scaled e_k (N, K, M) and their gradients (N, K, d, M)."""
         d = self.grid.ndim
-        tables = [[_functions(a, own, self.modes, points[:, i]) for own in (False, True)] for i, a in enumerate(self.grid.axes)]
+        tables = [
+            [_functions(a, own, self.modes, points[:, i]) for own in (False, True)]
+            for i, a in enumerate(self.grid.axes)
+        ]
         values, slopes = [], []
         for (moved, numbers), scale in zip(self.terms, self.scales.tolist()):
             parts = [tables[i][i == moved][j] for i, j in enumerate(numbers)]

@@ -208,7 +208,9 @@ class MorphingPOD(Surrogate):
             )
         if bool(self.clock) != (inputs.t is not None):
             raise NWidthError(
-                "MorphingPOD.predict", got="steady and time-dependent data mixed", expected="data of the training's kind"
+                "MorphingPOD.predict",
+                got="steady and time-dependent data mixed",
+                expected="data of the training's kind",
             )
         if inputs.t is not None:
             first, last = self.clock[:2]
