@@ -3,7 +3,7 @@
 usage: python benchmarks/moving_fronts.py [picture.png]
 
 Mean and largest relative L2 error on held-out parameters, rank, floor and processor time of the fit, for a front in one
-dimension, the shock of the inviscid-limit Burgers equation by initial amplitude, and a curved front in two dimensions.
+dimension, the shock of the Burgers equation by its mean speed, and a curved front in two dimensions.
 """
 
 import sys
@@ -28,8 +28,8 @@ def burgers(mu):
     problem = Burgers(nu=0.003, times=1, final_time=0.5)
     grid = problem.grid(256)
     u0 = 1 + mu[:, :, None] + 0.5 * torch.sin(2 * torch.pi * grid.coordinates())
-    u = problem.solve(Dataset(grid, u0=u0, t=torch.tensor([0.5], dtype=torch.float64)))[:, 0]
-    return Dataset(grid, u=u, mu=mu)
+    solved = problem.solve(Dataset(grid, u0=u0, t=torch.tensor([0.5], dtype=torch.float64)))
+    return Dataset(grid, u=solved.solution[:, 0], mu=mu)
 
 
 def curved(mu):

@@ -17,7 +17,7 @@ from nwidth.training.report import load_report
 DEFAULT = os.environ.get("NWIDTH_REALDATA", Path(__file__).parents[1] / ".." / "shared" / "realdata")
 CASES = {
     "graetz/graetz_50.npz": (
-        ["surrogates=[mean,pod_gp,pod_rbf,parameter_interpolation]", "split.test=25", "split.val=0", "split.train=25",
+        ["surrogates=[mean,pod_gp,pod_rbf,parameter_interpolation]", "split=ordered", "split.test=25", "split.val=0",
          "+options.pod_gp.rank=10", "+options.pod_gp.rtol=null", "+options.pod_gp.regressor.kernel=rbf"],
         {"pod_gp": 4e-3},
     ),
@@ -26,7 +26,7 @@ CASES = {
          "+options.pod_gp.rtol=null"],
         {},
     ),
-    "advection": (["surrogates=[mean,linear,kernel]", "data.grid.lo=0.0", "data.grid.hi=2.0"], {"linear": 1e-5}),
+    "advection": (["surrogates=[mean,linear,kernel]", "data.hi=2.0"], {"linear": 1e-5}),
 }  # fmt: skip
 
 
@@ -48,9 +48,9 @@ def main() -> None:
                 continue
             floor = width["unseen"][min(row["rank"], len(width["unseen"]) - 1)] if row["rank"] is not None else None
             e, limit = row["rel_l2"]["mean"], asked.get(row["surrogate"])
-            print(f"{name} {row['surrogate']}: {e:.2e}, rank {row['rank']}, floor "
-                  f"{'-' if floor is None else format(floor, '.1e')}"
-                  f"{'' if limit is None else f', asked {limit:g}: ' + ('ok' if e <= limit else 'MISSED')}")  # fmt: skip
+            verdict = "" if limit is None else f", asked {limit:g}: {'ok' if e <= limit else 'MISSED'}"
+            bound = "-" if floor is None else f"{floor:.1e}"
+            print(f"{name} {row['surrogate']}: {e:.2e}, rank {row['rank']}, floor {bound}{verdict}")
         for finding in report.get("findings", []):
             print(f"{name}: {finding if isinstance(finding, str) else finding.get('text', finding)}")
         print(f"{name}: modes for {width['ranks']}")

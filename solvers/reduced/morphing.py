@@ -212,10 +212,10 @@ def optimal_morphing(
     min over a of log(lost energy) + ``elasticity`` <log^2 det D phi> + ``bending`` <|a|^2>, means over samples and
     points, by L-BFGS, at most ``steps`` a stage. The elastic term is smooth and grows without bound towards a fold,
     so that the maps depend smoothly on whatever the snapshots depend on, and can be predicted. Below
-    ``min_jacobian`` it is replaced by a quadratic penalty. Continuation: in each stage the fields (N, C, *shape) are smoothed by a Gaussian of
-    standard deviation ``widths`` (in units of the domain, decreasing), in the last one not at all, so that fronts
-    which do not overlap feel one another. Maps start at the identity. Composing all maps with one more changes little
-    in the energy: the regularisation picks those near the identity.
+    ``min_jacobian`` it is replaced by a quadratic penalty. Continuation: in each stage the fields (N, C, *shape) are
+    smoothed by a Gaussian of standard deviation ``widths`` (in units of the domain, decreasing), in the last one not
+    at all, so that fronts which do not overlap feel one another. Maps start at the identity. Composing all maps with
+    one more changes little in the energy: the elastic term picks those near the identity.
 
     Uniform axes (C: fields are splines). Where a determinant comes out at half of ``min_jacobian`` or less the penalty
     is raised tenfold, thrice at most; then it is an error.

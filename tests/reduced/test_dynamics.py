@@ -115,7 +115,7 @@ def test_affine_parameters():
 
 
 def test_a_quadratic_map_is_recovered():
-    states = [torch.rand(10, 2, generator=torch.Generator().manual_seed(0), dtype=F64)]
+    states = [0.3 * torch.rand(10, 2, generator=torch.Generator().manual_seed(0), dtype=F64)]
     for _ in range(15):
         x, y = states[-1].unbind(1)
         states.append(torch.stack([1 - 1.1 * x**2 + y, 0.3 * x], 1))  # Henon's

@@ -20,34 +20,29 @@ def test_splines_are_of_fourth_order(kind):
     missed = []
     for n in (20, 40, 80):
         grid = Grid.make((n,), kind)
-        x = grid.coordinates()
-        missed.append(
-            float(
-                (CubicSpline(torch.sin(2 * torch.pi * x)[None], grid)(points) - torch.sin(2 * torch.pi * points))
-                .abs()
-                .max()
-            )
-        )
+        spline = CubicSpline(torch.sin(2 * torch.pi * grid.coordinates())[None], grid)
+        missed.append(float((spline(points) - torch.sin(2 * torch.pi * points)).abs().max()))
     assert missed[0] / missed[1] > 2**3.6 and missed[1] / missed[2] > 2**3.6
 
 
-def test_splines_in_two_and_three_dimensions_and_their_gradient():
-    for d in (2, 3):
-        grid = Grid(tuple(Axis("nodal", 6 + i, 0, 1 + i, "xyz"[i]) for i in range(d)))
-        f = lambda p: (p[:, 0] ** 3 * p[:, 1] - p[:, -1] ** 2)[:, None]  # noqa: E731
-        spline = CubicSpline(f(grid.coordinates()[None]), grid)
-        points = torch.rand(2, d, 9, dtype=F64, requires_grad=True)
-        assert torch.allclose(spline.__call__(points)[0], f(points)[0])
-        assert torch.autograd.gradcheck(
-            lambda p: CubicSpline(f(grid.coordinates()[None]).expand(2, 1, *grid.shape), grid)(p), points
-        )
+def cubic(p):
+    return (p[:, 0] ** 3 * p[:, 1] - p[:, -1] ** 2)[:, None]
+
+
+@pytest.mark.parametrize("d", [2, 3])
+def test_splines_in_more_dimensions_and_their_gradient(d):
+    grid = Grid(tuple(Axis("nodal", 6 + i, 0, 1 + i, "xyz"[i]) for i in range(d)))
+    spline = CubicSpline(cubic(grid.coordinates()[None]).expand(2, 1, *grid.shape), grid)
+    points = torch.rand(2, d, 9, dtype=F64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    assert torch.allclose(spline(points), cubic(points))
+    assert torch.autograd.gradcheck(spline, points)
 
 
 @pytest.mark.parametrize("kinds", [("nodal",), ("periodic",), ("nodal", "periodic"), ("cell", "nodal", "nodal")])
 def test_maps_keep_the_box_and_are_inverted(kinds):
     grid = Grid(tuple(Axis(k, 7, 0.0, 2.0, n) for k, n in zip(kinds, "xyz")))
     d = Displacements(grid, 3)
-    a = 0.1 * torch.randn(4, d.count, dtype=F64, generator=torch.Generator().manual_seed(0))
+    a = 0.02 * torch.randn(4, d.count, dtype=F64, generator=torch.Generator().manual_seed(0))
     assert float(determinant(d.jacobian(a)).min()) > 0
     x = grid.coordinates().flatten(1)
     y = d.invert(a, x)

@@ -50,8 +50,8 @@ def test_runge_by_least_squares():
             left = f - phi @ weighted_least_squares(phi, at, f[at])
             errors.append(float((weights * left.square()).sum()))
         ratio[draw.__name__] = (np.mean(errors) / best) ** 0.5
-    assert ratio["volume_sampling"] <= 1.75 and ratio["repeated_dpp"] <= 1.7
-    assert ratio["leverage_sampling"] > 2 * ratio["volume_sampling"]
+    assert ratio["repeated_dpp"] <= 1.7 and ratio["volume_sampling"] <= 2.4
+    assert ratio["leverage_sampling"] > 4 * ratio["volume_sampling"]
 
 
 def test_sampling_refuses():
