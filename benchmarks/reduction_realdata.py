@@ -18,7 +18,8 @@ DEFAULT = os.environ.get("NWIDTH_REALDATA", Path(__file__).parents[1] / ".." / "
 CASES = {
     "graetz/graetz_50.npz": (
         ["surrogates=[mean,pod_gp,pod_rbf,parameter_interpolation]", "split=ordered", "split.test=25", "split.val=0",
-         "+options.pod_gp.rank=10", "+options.pod_gp.rtol=null", "+options.pod_gp.regressor.kernel=rbf"],
+         "+options.pod_gp.rank=10", "+options.pod_gp.log_parameters=true",
+         "+options.pod_rbf.log_parameters=true", "+options.pod_gp.rtol=null", "+options.pod_gp.regressor.kernel=rbf"],
         {"pod_gp": 4e-3},
     ),
     "thermal_block": (

@@ -30,11 +30,12 @@ class InputEncoder:
     Coordinates are left at their own scale: the distance of two encoded fields is their L2 distance, divided by the
     root mean square norm of the centred fields so that one length scale serves every data set. ``rank`` limits the
     number of coordinates of each field, ``energy`` the share of the variance they hold; without either the encoding
-    loses nothing of the training inputs. A positive parameter that spans more than a decade is read as its logarithm.
+    loses nothing of the training inputs. With ``log`` positive parameters that
+    span more than a decade are read as their logarithms.
     """
 
-    def __init__(self, rank: int | None = None, energy: float | None = None):
-        self.rank, self.energy = rank, energy
+    def __init__(self, rank: int | None = None, energy: float | None = None, log: bool = False):
+        self.rank, self.energy, self.log = rank, energy, log
         self.grid: Grid | Mesh | None = None
         self.reads: tuple[str, ...] = ()
         self.pods: dict[str, POD] = {}
@@ -50,7 +51,8 @@ class InputEncoder:
             if name == "mu":
                 mu = tensor(data.mu)  # type: ignore[arg-type]
                 least, most = mu.amin(0), mu.amax(0)
-                self.logarithmic = (least > 0) & (most > DECADE * least)
+                if self.log:
+                    self.logarithmic = (least > 0) & (most > DECADE * least)
                 mu = self._parameters(mu)
                 spread = mu.std(0) if len(mu) > 1 else torch.ones(mu.shape[1], dtype=mu.dtype)
                 self.shift = mu.mean(0)

@@ -49,6 +49,8 @@ class PODRegression(Surrogate):
     basis loses nothing, and the method is regression on the fields themselves; ``max_rank`` bounds what ``rtol`` or
     ``energy`` ask for.
 
+    ``log_parameters`` reads positive parameters that span more than a decade as their logarithms.
+
     Where ``input_ranks`` lists several sizes of input encoding, each is fitted and the best on validation is kept.
     With ``symmetries`` the maps of the grid onto itself (``nwidth.data.symmetry``) are tried in turn as additional
     training samples, while there are at most ``max_samples``; one that lowers the validation error by 2 % or more
@@ -72,7 +74,9 @@ class PODRegression(Surrogate):
         symmetries: bool = False,
         max_samples: int = 4000,
         refit: bool = True,
+        log_parameters: bool = False,
     ):
+        self.log_parameters = log_parameters
         self.symmetries, self.max_samples = symmetries, max_samples
         self.regressor = regressor
         self.uses_seed = getattr(regressor, "uses_seed", False)
@@ -118,7 +122,7 @@ class PODRegression(Surrogate):
         best: tuple[float, int | None, InputEncoder, dict[str, Any]] | None = None
         tried: set[int] = set()
         for input_rank in self.input_ranks if validate_with is not None else self.input_ranks[-1:]:
-            encoder = InputEncoder(rank=input_rank).fit(train)
+            encoder = InputEncoder(rank=input_rank, log=self.log_parameters).fit(train)
             if encoder.features in tried:
                 continue
             tried.add(encoder.features)
@@ -136,14 +140,14 @@ class PODRegression(Surrogate):
 
     def _refine(self, data: Dataset, val: Dataset | None, input_rank: int | None, log: FitLog, seed: int) -> None:
         coefficients, validate = self._fit_output(data), self._validation(val)
-        self.encoder = InputEncoder(rank=input_rank).fit(data)
+        self.encoder = InputEncoder(rank=input_rank, log=self.log_parameters).fit(data)
         assert val is not None and validate is not None
         history = self.regressor.refine(self.encoder(data), coefficients, (self.encoder(val), validate), seed=seed)
         log.history += [{"features": self.encoder.features, **h} for h in history]
 
     def _refit(self, data: Dataset, input_rank: int | None) -> None:
         coefficients = self._fit_output(data)
-        self.encoder = InputEncoder(rank=input_rank).fit(data)
+        self.encoder = InputEncoder(rank=input_rank, log=self.log_parameters).fit(data)
         self.regressor.refit(self.encoder(data), coefficients)
 
     def _find_symmetries(self, train: Dataset, val: Dataset, input_rank: int | None, error: float) -> list[Symmetry]:
