@@ -85,7 +85,7 @@ class GaussianRBFNetwork:
             loss.backward()
             return loss
 
-        optimizer.step(closure)  # type: ignore[arg-type]
+        optimizer.step(closure)
         return triangle().detach()
 
     def _features(self, x: Tensor, L: Tensor) -> Tensor:

@@ -152,7 +152,7 @@ class StateSurrogate(Surrogate):
     def _encode(self, states: Tensor) -> Tensor:
         """Coefficients (N, T, R) of states (N, T, C, *space)."""
         assert self.pod is not None
-        return self.pod.encode((states / self.scale).flatten(0, 1)).reshape(*states.shape[:2], -1)
+        return self.pod.encode((states / self.scale).flatten(0, 1)).reshape(*states.shape[:2], -1)  # type: ignore[operator]
 
     def predict(self, inputs: Dataset) -> Prediction:
         model, pod = self.fitted(self.model), self.fitted(self.pod)

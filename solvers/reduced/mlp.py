@@ -101,7 +101,7 @@ class MLP:
             loss.backward()
             return loss
 
-        optimizer.step(closure)  # type: ignore[arg-type]
+        optimizer.step(closure)
 
     def _build(self, sizes: list[int]) -> nn.Sequential:
         generator = torch.Generator().manual_seed(self.seed)

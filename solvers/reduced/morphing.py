@@ -87,9 +87,7 @@ class Displacements:
         for (moved, numbers), scale in zip(self.terms, self.scales.tolist()):
             parts = [tables[i][i == moved][j] for i, j in enumerate(numbers)]
             values.append(scale * math.prod((p[0] for p in parts[1:]), start=parts[0][0]))
-            slopes.append(
-                torch.stack([scale * math.prod(parts[i][i == j] for i in range(d)) for j in range(d)], 1)  # type: ignore
-            )
+            slopes.append(torch.stack([scale * math.prod(parts[i][i == j] for i in range(d)) for j in range(d)], 1))
         return torch.stack(values, 1), torch.stack(slopes, 1)
 
     def invert(self, a: Tensor, x: Tensor, iterations: int = 60) -> Tensor:
@@ -166,9 +164,7 @@ def determinant(J: Tensor) -> Tensor:
     if d == 1:
         return J[..., 0, 0]
     columns = range(d)
-    return sum(  # type: ignore[return-value]
-        (-1) ** j * J[..., 0, j] * determinant(J[..., 1:, [k for k in columns if k != j]]) for j in columns
-    )
+    return sum((-1) ** j * J[..., 0, j] * determinant(J[..., 1:, [k for k in columns if k != j]]) for j in columns)
 
 
 def lost_energy(u: Tensor, rank: int) -> Tensor:
@@ -289,7 +285,7 @@ def _maximise(
         loss.backward()
         return loss
 
-    optimizer.step(closure)  # type: ignore[arg-type]
+    optimizer.step(closure)
     return a.detach()
 
 
