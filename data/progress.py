@@ -19,3 +19,14 @@ def bytes_bar(label: str, total: int | None, done: int = 0) -> Iterator[Callable
     with bar:
         task = bar.add_task(label, total=total, completed=done)
         yield lambda n: bar.advance(task, n)
+
+
+@contextmanager
+def steps_bar(label: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Yield ``advance(n)``, to be called as steps of a long computation are done."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda n: bar.advance(task, n)

@@ -12,7 +12,10 @@ from ...backends import Grid, Mesh, grid_from_dict
 from ...backends.resample import resample
 from ...data import Dataset
 from ...data.arrays import Array, loaded
+from ...errors import NWidthError
 from .pod import POD
+
+DECADE = 10.0
 
 
 def tensor(value: Array) -> Tensor:
@@ -27,24 +30,30 @@ class InputEncoder:
     Coordinates are left at their own scale: the distance of two encoded fields is their L2 distance, divided by the
     root mean square norm of the centred fields so that one length scale serves every data set. ``rank`` limits the
     number of coordinates of each field, ``energy`` the share of the variance they hold; without either the encoding
-    loses nothing of the training inputs.
+    loses nothing of the training inputs. With ``log`` positive parameters that
+    span more than a decade are read as their logarithms.
     """
 
-    def __init__(self, rank: int | None = None, energy: float | None = None):
-        self.rank, self.energy = rank, energy
+    def __init__(self, rank: int | None = None, energy: float | None = None, log: bool = False):
+        self.rank, self.energy, self.log = rank, energy, log
         self.grid: Grid | Mesh | None = None
         self.reads: tuple[str, ...] = ()
         self.pods: dict[str, POD] = {}
         self.scales: dict[str, Tensor] = {}
         self.shift: Tensor | None = None
+        self.logarithmic: Tensor | None = None  # which parameters
 
     def fit(self, data: Dataset) -> InputEncoder:
         self.grid, self.reads = data.grid, data.reads
-        self.pods, self.scales, self.shift = {}, {}, None
+        self.pods, self.scales, self.shift, self.logarithmic = {}, {}, None, None
         weight = data.grid.norm_weights()
         for name in self.reads:
             if name == "mu":
                 mu = tensor(data.mu)  # type: ignore[arg-type]
+                least, most = mu.amin(0), mu.amax(0)
+                if self.log:
+                    self.logarithmic = (least > 0) & (most > DECADE * least)
+                mu = self._parameters(mu)
                 spread = mu.std(0) if len(mu) > 1 else torch.ones(mu.shape[1], dtype=mu.dtype)
                 self.shift = mu.mean(0)
                 # a parameter that never varies carries nothing; scale 1 keeps it at zero
@@ -65,8 +74,6 @@ class InputEncoder:
         for name in self.reads:
             value = getattr(data, name)
             if value is None:
-                from ...errors import NWidthError
-
                 raise NWidthError(
                     "predict",
                     got=f"inputs without {name!r}",
@@ -76,10 +83,23 @@ class InputEncoder:
             x = tensor(value)
             if name == "mu":
                 assert self.shift is not None
-                parts.append((x - self.shift) / self.scales["mu"])
+                parts.append((self._parameters(x) - self.shift) / self.scales["mu"])
             else:
                 parts.append(self.pods[name].encode(resample(x, data.grid, self.grid)) / self.scales[name])
         return torch.cat(parts, 1)
+
+    def _parameters(self, mu: Tensor) -> Tensor:
+        """The parameters, logarithms of those that are learned on a logarithmic scale."""
+        log = self.logarithmic
+        if log is None or not bool(log.any()):
+            return mu
+        if bool((mu[:, log] <= 0).any()):
+            raise NWidthError(
+                "predict",
+                got="a parameter that is not positive",
+                expected="positive values: those of the training span more than a decade, and are read as logarithms",
+            )
+        return torch.where(log, torch.where(log, mu, torch.ones_like(mu)).log(), mu)
 
     @property
     def features(self) -> int:
@@ -95,6 +115,7 @@ class InputEncoder:
             "pods": {k: v.state_dict() for k, v in self.pods.items()},
             "scales": dict(self.scales),
             "shift": self.shift,
+            "logarithmic": self.logarithmic,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> InputEncoder:
@@ -102,4 +123,5 @@ class InputEncoder:
         self.grid, self.reads = grid_from_dict(state["grid"]), tuple(state["reads"])
         self.pods = {k: POD().load_state_dict(v) for k, v in state["pods"].items()}
         self.scales, self.shift = dict(state["scales"]), state["shift"]
+        self.logarithmic = state.get("logarithmic")  # absent from runs that read every parameter as it is
         return self

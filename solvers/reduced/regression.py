@@ -10,13 +10,12 @@ import torch
 from torch import Tensor
 
 from ...backends import Grid, Mesh, grid_from_dict
-from ...backends.resample import resample
 from ...data import Dataset, FitLog, Prediction, Surrogate, concatenate
 from ...data.native import blocks_of
-from ...data.resampling import at_times
 from ...data.symmetry import Symmetry, candidates
 from ...errors import NWidthError
 from .encoding import InputEncoder, tensor
+from .fields import channel_scale, coefficient_error, field_spread, missed_variance, onto
 from .pod import POD
 
 Validate = tuple[Tensor, Callable[[Tensor], float]]
@@ -51,6 +50,8 @@ class PODRegression(Surrogate):
     basis loses nothing, and the method is regression on the fields themselves; ``max_rank`` bounds what ``rtol`` or
     ``energy`` ask for.
 
+    ``log_parameters`` reads positive parameters that span more than a decade as their logarithms.
+
     Where ``input_ranks`` lists several sizes of input encoding, each is fitted and the best on validation is kept.
     With ``symmetries`` the maps of the grid onto itself (``nwidth.data.symmetry``) are tried in turn as additional
     training samples, while there are at most ``max_samples``; one that lowers the validation error by 2 % or more
@@ -74,7 +75,9 @@ class PODRegression(Surrogate):
         symmetries: bool = False,
         max_samples: int = 4000,
         refit: bool = True,
+        log_parameters: bool = False,
     ):
+        self.log_parameters = log_parameters
         self.symmetries, self.max_samples = symmetries, max_samples
         self.regressor = regressor
         self.uses_seed = getattr(regressor, "uses_seed", False)
@@ -130,7 +133,7 @@ class PODRegression(Surrogate):
         best: tuple[float, int | None, InputEncoder, dict[str, Any]] | None = None
         tried: set[int] = set()
         for input_rank in self.input_ranks if validate_with is not None else self.input_ranks[-1:]:
-            encoder = InputEncoder(rank=input_rank).fit(train)
+            encoder = InputEncoder(rank=input_rank, log=self.log_parameters).fit(train)
             if encoder.features in tried:
                 continue
             tried.add(encoder.features)
@@ -148,14 +151,14 @@ class PODRegression(Surrogate):
 
     def _refine(self, data: Dataset, val: Dataset | None, input_rank: int | None, log: FitLog, seed: int) -> None:
         coefficients, validate = self._fit_output(data), self._validation(val)
-        self.encoder = InputEncoder(rank=input_rank).fit(data)
+        self.encoder = InputEncoder(rank=input_rank, log=self.log_parameters).fit(data)
         assert val is not None and validate is not None
         history = self.regressor.refine(self.encoder(data), coefficients, (self.encoder(val), validate), seed=seed)
         log.history += [{"features": self.encoder.features, **h} for h in history]
 
     def _refit(self, data: Dataset, input_rank: int | None) -> None:
         coefficients = self._fit_output(data)
-        self.encoder = InputEncoder(rank=input_rank).fit(data)
+        self.encoder = InputEncoder(rank=input_rank, log=self.log_parameters).fit(data)
         self.regressor.refit(self.encoder(data), coefficients)
 
     def _find_symmetries(self, train: Dataset, val: Dataset, input_rank: int | None, error: float) -> list[Symmetry]:
@@ -176,50 +179,33 @@ class PODRegression(Surrogate):
         """Learn scale and POD of the solutions and return their coefficients."""
         u = tensor(data.solution)
         self.grid, self.t = data.grid, data.t
-        channel = 2 if data.time_dependent else 1
-        rms = u.abs().square().mean([d for d in range(u.ndim) if d != channel]).sqrt()
-        scale = torch.where(rms > 0, rms, torch.ones_like(rms)).reshape(-1, *(1,) * data.grid_dims)
-        self.scale, x = scale, u / scale
+        self.scale = channel_scale(u, 2 if data.time_dependent else 1)
+        x = u / self.scale
         self.pod = POD(center=True).fit(
             x, data.grid.norm_weights(), rank=self.rank, rtol=self.rtol, energy=self.energy, cap=self.max_rank
         )
         c = self.pod.encode(x)
-        self.missed = (x - self.pod.decode(c)).abs().square().mean(0) if self.pod.tail > 1e-12 else None
+        self.missed = missed_variance(self.pod, x, c)
         return c
 
     def _validation(self, val: Dataset | None) -> Callable[[Tensor], float] | None:
         """Mean relative L2 error on validation as a function of predicted coefficients, without decoding."""
         if val is None:
             return None
-        assert self.pod is not None and self.pod.weight is not None and self.pod.mean is not None
-        assert self.scale is not None
-        x = tensor(val.solution) / self.scale
-        pod, weight = self.pod, self.pod.weight
-        c, outside = pod.encode(x), pod.residual(x)
-        norm = (x.abs().square() * weight).reshape(len(x), -1).sum(1).sqrt().clamp_min(1e-300)
-
-        def error(predicted: Tensor) -> float:
-            return float((((predicted - c).abs().square().sum(1) + outside.square()).sqrt() / norm).mean())
-
-        return error
+        assert self.pod is not None and self.scale is not None
+        return coefficient_error(self.pod, tensor(val.solution) / self.scale)
 
     def predict(self, inputs: Dataset) -> Prediction:
         encoder, pod = self.fitted(self.encoder), self.fitted(self.pod)
         assert self.scale is not None and self.grid is not None
         x = encoder(inputs.load())
         mean, std = self.regressor.predict(x)
-        assert self.scale is not None
         field = pod.decode(mean) * self.scale
         spread = None
         if std is not None:
-            basis = pod.basis.reshape(pod.rank, -1)
-            variance = (std.square() @ basis.abs().square()).reshape(field.shape)
-            spread = ((variance if self.missed is None else variance + self.missed).sqrt()) * self.scale
-        return Prediction(self._onto(field, inputs), None if spread is None else self._onto(spread, inputs).abs())
-
-    def _onto(self, field: Tensor, inputs: Dataset) -> Tensor:
-        assert self.grid is not None
-        return resample(at_times(field, self.t, inputs.t), self.grid, inputs.grid)
+            spread = field_spread(pod, std, self.missed) * self.scale
+            spread = onto(spread, self.t, self.grid, inputs).abs()
+        return Prediction(onto(field, self.t, self.grid, inputs), spread)
 
     def state_dict(self) -> dict[str, Any]:
         encoder, pod = self.fitted(self.encoder), self.fitted(self.pod)
@@ -270,7 +256,7 @@ class Mean(Surrogate):
     def predict(self, inputs: Dataset) -> Prediction:
         mean = self.fitted(self.mean)
         assert self.grid is not None
-        field = resample(at_times(mean[None], self.t, inputs.t), self.grid, inputs.grid)
+        field = onto(mean[None], self.t, self.grid, inputs)
         return Prediction(field.expand(len(inputs), *field.shape[1:]))
 
     def state_dict(self) -> dict[str, Any]:

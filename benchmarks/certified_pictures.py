@@ -1,4 +1,4 @@
-"""The pictures of docs/reduction/certified.md: python examples/certified_reduction.py [FOLDER]."""
+"""The pictures of docs/reduction/certified.md: python benchmarks/certified_pictures.py [FOLDER]."""
 
 import sys
 from pathlib import Path
