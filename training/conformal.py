@@ -16,7 +16,7 @@ from ..errors import NWidthError
 
 LEVEL, Z = 0.95, 1.959964
 HOLDS = ("points", "fields")
-LEAST = 1e-3  # a standard deviation counts as at least so much of its field's root mean square
+LEAST = 1e-3  # a standard deviation counts as at least so much of its channel's root mean square
 
 
 class Conformal(Surrogate):
@@ -25,7 +25,7 @@ class Conformal(Surrogate):
     The quantile is that of ``calibration`` samples (a share below 1 of the training samples, or a count) which the base
     surrogate does not learn from; a q for each channel. Of ``base`` any surrogate:
 
-    - with a standard deviation, it is scaled;
+    - with a standard deviation, it is scaled (in a channel where it vanishes throughout, it counts as constant);
     - without one, std is first a constant for each channel and stored time, the root mean square error on the
       validation samples (1 where there are none). Between those times it is interpolated, beyond them constant.
 
@@ -47,6 +47,7 @@ class Conformal(Surrogate):
         self.base, self.calibration, self.holds = base, calibration, holds
         self.factor: Tensor | None = None
         self.widths: Tensor | None = None  # (T, C), or (1, C) of steady data
+        self.floor: Tensor | None = None  # (C,)
         self.t: Tensor | None = None
 
     @property
@@ -79,18 +80,22 @@ class Conformal(Surrogate):
 
     def _scale(self, held: Dataset, val: Dataset | None) -> None:
         """q / 1.96 from the samples ``held``."""
-        first = self.base.predict(held[[0]].inputs())
+        found = list(self._answers(held))
         channels = held.solution.shape[2 if held.time_dependent else 1]
-        if first.std is None:
+        if found[0][0].std is None:
             times = 1 if held.t is None else len(held.t)
             self.widths = torch.ones(times, channels, dtype=torch.float64)
             if val is not None and len(val):
                 squares = [_by_channel((p.mean - u).double().square(), val) for p, u in self._answers(val)]
-                self.widths = torch.cat(squares).mean((0, 3)).sqrt()  # (samples, T, C, points)
-                self.widths = self.widths.clamp_min(LEAST * float(self.widths.square().mean().sqrt()))
+                self.widths = torch.cat(squares).mean((0, 3)).sqrt()  # of (samples, T, C, points)
+                self.widths = _positive(self.widths, self.widths.square().mean(0).sqrt())
+        else:
+            squares = [_by_channel(p.std.double().square(), held) for p, _ in found]  # type: ignore[union-attr]
+            rms = torch.cat(squares).mean((0, 1, 3)).sqrt()
+            self.floor = _positive(torch.zeros_like(rms), rms)
         scores = []
-        for p, u in self._answers(held):
-            ratio = (p.mean - u).double().abs() / self._std(p, held).double().clamp_min(torch.finfo(torch.float64).tiny)
+        for p, u in found:
+            ratio = (p.mean - u).double().abs() / self._std(p, held).double()
             scores.append(_by_channel(ratio, held).movedim(2, 1).flatten(2))  # (samples, C, values)
         s = torch.cat(scores)
         n = len(s)
@@ -113,8 +118,8 @@ class Conformal(Surrogate):
             widths = self.widths if inputs.t is None else _between(self.widths, self.t, inputs.t)
             shape = widths.shape if inputs.t is not None else widths.shape[1:]
             return widths.to(p.mean).view(*shape, *(1,) * space).expand_as(p.mean)
-        dims = tuple(range(p.std.ndim - space, p.std.ndim))
-        return torch.maximum(p.std, LEAST * p.std.square().mean(dims, keepdim=True).sqrt())
+        assert self.floor is not None
+        return torch.maximum(p.std, self.floor.to(p.std).view(-1, *(1,) * space))
 
     def predict(self, inputs: Dataset) -> Prediction:
         factor: Tensor = self.fitted(self.factor)
@@ -123,11 +128,17 @@ class Conformal(Surrogate):
 
     def state_dict(self) -> dict[str, Any]:
         factor = self.fitted(self.factor)
-        return {"base": self.base.state_dict(), "factor": factor, "widths": self.widths, "t": self.t}
+        kept = {"factor": factor, "widths": self.widths, "floor": self.floor, "t": self.t}
+        return {"base": self.base.state_dict(), **kept}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.base.load_state_dict(state["base"])
-        self.factor, self.widths, self.t = state["factor"], state["widths"], state["t"]
+        self.factor, self.widths, self.floor, self.t = (state[k] for k in ("factor", "widths", "floor", "t"))
+
+
+def _positive(width: Tensor, size: Tensor) -> Tensor:
+    """At least a small share of ``size``, and 1 where that is zero."""
+    return torch.where(size > 0, torch.maximum(width, LEAST * size), torch.ones_like(width))
 
 
 def _by_channel(v: Tensor, data: Dataset) -> Tensor:

@@ -82,10 +82,9 @@ class RelativeLp(nn.Module):
 
     def __init__(self, p: float = 1.0, floor: float = 1e-6):
         super().__init__()
-        p = float(p)
-        if not p >= 1:
+        if isinstance(p, str) or not p >= 1:
             raise NWidthError("RelativeLp", got=f"p={p}", expected="a number from 1, or inf")
-        self.p, self.floor = p, floor
+        self.p, self.floor = float(p), floor
 
     def forward(self, p: Tensor, u: Tensor, grid: Grid | Mesh) -> Tensor:
         norm = self._norm(u, grid)

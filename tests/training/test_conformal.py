@@ -59,7 +59,7 @@ def test_intervals_hold_95_percent_of_the_points_of_each_channel(wrong, tails):
     test = made(500, seed=2, tails=tails)
     p = surrogate.predict(test.inputs())
     for c in (0, 1):
-        assert 0.93 < float(coverage(p.mean[:, c], p.std[:, c], test.u[:, c]).mean()) < 0.97
+        assert 0.93 < float(coverage(p.mean[:, c], p.std[:, c], test.u[:, c]).mean()) < 0.98
     if wrong and not tails:
         assert log.selected["interval_factor"] == pytest.approx([10.0, 1 / 30], rel=0.1)
     assert log.selected["calibration_samples"] == 60 and not log.notes
@@ -108,4 +108,4 @@ def test_another_resolution_and_a_constant_zero():
     surrogate = Conformal(Noisy((0.0, 1.0)))
     surrogate.fit(made(100), None)
     std = surrogate.predict(made(3, points=32, seed=3).inputs()).std
-    assert std.shape == (3, 2, 32) and bool(torch.isfinite(std).all())
+    assert std.shape == (3, 2, 32) and bool(torch.isfinite(std).all()) and float(std.min()) > 0

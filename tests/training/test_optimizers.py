@@ -140,7 +140,7 @@ def test_lbfgs_solves_a_least_squares_problem_that_sgd_does_not():
     exact = {"tolerance_grad": 1e-9, "tolerance_change": 1e-12, "line_search_fn": "strong_wolfe"}
     quasi = fitted(partial(torch.optim.LBFGS, max_iter=20, **exact), steps=5)
     plain = fitted(partial(torch.optim.SGD, lr=0.1), steps=100)
-    assert quasi.selected["val_rel_l2"] < 2e-5 < 1e-3 < plain.selected["val_rel_l2"]
+    assert quasi.selected["val_rel_l2"] < 1e-4 < 1e-2 < plain.selected["val_rel_l2"]
 
 
 def test_a_plateau_lowers_the_rate_of_the_training():

@@ -38,7 +38,7 @@ def steps(data, w, unroll, pushforward):
     net = Scale(w)
     x, y = task.pair(data, torch.arange(task.items(data)))
     module = Steps(net, task, loss, None, Constant(), Coarsening((1,), "staged", 0), 1, None)
-    return net, module._shared((x, y)) if hasattr(module, "_shared") else module.training_step((x, y), 0)
+    return net, module.training_step((x, y), 0)
 
 
 def windows(data, k):
@@ -91,11 +91,8 @@ def test_the_history_tells_errors_of_single_steps_and_of_rollouts(data):
     log = surrogate.fit(train[:6], train[6:], seed=0)
     state = windows(train[6:], 1)
     task, net = surrogate.task, surrogate.network
-    some = task.encode(train[6:].inputs(), state[:2, 0])
-    first = relative_l2(task.decode(net(some), some), state[:2, 1], data.grid)
     assert all(0 < h["val_one_step"] < h["val_rel_l2"] for h in log.history)
     x = torch.cat([task.encode(train[6:].inputs(), s) for s in state[:, 0].split(2)])
-    # windows are ordered by start, then sample
-    expected = relative_l2(task.decode(net(x), x).double(), state[:, 1].double(), data.grid).mean()
-    assert log.selected["val_one_step"] == pytest.approx(float(expected), rel=1e-4)
-    assert torch.isfinite(first).all()
+    p = task.decode(net(x), x).detach().double()
+    expected = float(relative_l2(p, state[:, 1].double(), data.grid).mean())
+    assert log.selected["val_one_step"] == pytest.approx(expected, rel=1e-4)
