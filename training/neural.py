@@ -14,7 +14,7 @@ from ..data import Dataset, FitLog, Prediction, Surrogate
 from ..data.metrics import relative_l2
 from ..data.symmetry import images
 from ..errors import NWidthError
-from .augmentation import chosen_symmetries, named
+from .augmentation import chosen_symmetries, equation_copies, named
 from .losses import RelativeL2
 from .schedules import Constant, Schedule
 from .settings import TrainingSettings
@@ -80,7 +80,9 @@ class NeuralSurrogate(Surrogate):
             self.network = self._build()
         found = chosen_symmetries(options.symmetries, train, val)
         self.symmetries = [s.name for s in found]
-        pairs = Pairs(self.task, [image(train) if image.factors else train for image in images(found)], memory)
+        sets = [image(train) if image.factors else train for image in images(found)]
+        copies = equation_copies(options.equation_symmetries, train, options.equation_copies, seed)
+        pairs = Pairs(self.task, sets + copies, memory)
         if options.init_from is None:
             self._prepare(pairs, seed)
         else:
@@ -118,6 +120,8 @@ class NeuralSurrogate(Surrogate):
         }
         if found:
             log.notes.append("training samples moved by: " + ", ".join(self.symmetries))
+        if copies:
+            log.notes.append(f"{len(copies)} copies of the training samples moved by the equation's symmetries")
         if options.symmetries != "none":
             log.selected["symmetries"] = self.symmetries
         if keeper.best and keeper.history:

@@ -22,6 +22,10 @@ class TrainingSettings:
     lower the validation error of a kernel regression (``augmentation.confirmed``). ``average_symmetries`` also
     averages predictions over them: a smaller error for as many evaluations.
 
+    ``equation_symmetries``: the same for those that the problem of the data declares (``Problem.symmetries``: shifts,
+    reflections with a sign, Galilean and scaling maps): none, auto (all of them) or their names. Training items are
+    then drawn from the data and ``equation_copies`` copies of them, each sample moved by a random element.
+
     ``init_from``: the folder of a finished run of the same network, whose weights and normalisation the training
     starts from. ``unroll``, ``pushforward``: rollouts learn from so many steps at once (``tasks.Rollout``).
     ``coarsening``: factors by which the grid is thinned (``coarsening.restrict``), such as [4, 2, 1]: the training
@@ -51,6 +55,8 @@ class TrainingSettings:
     memory_gib: float = 2.0
     symmetries: str | Sequence[str] = "none"
     average_symmetries: bool = False
+    equation_symmetries: str | Sequence[str] = "none"
+    equation_copies: int = 4
     init_from: str | None = None
     unroll: int = 1
     pushforward: bool = False
@@ -67,6 +73,7 @@ class TrainingSettings:
             "devices": self.devices,
             "checkpoint_seconds": self.checkpoint_seconds,
             "unroll": self.unroll,
+            "equation_copies": self.equation_copies,
         }
         for name, value in positive.items():
             if value <= 0:
