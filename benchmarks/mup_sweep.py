@@ -1,4 +1,4 @@
-"""Whether a learning rate tuned on a small FNO holds for one of 4 times the width and modes, with and without scaling=mup.
+"""Does a learning rate tuned on a small FNO hold at 4 times the width and modes, with and without scaling=mup?
 
 usage: python benchmarks/mup_sweep.py [STEPS] [SEEDS]
 
@@ -57,8 +57,8 @@ def main(steps: int = 300, seeds: int = 2) -> None:
             print(f"{scaling:5s} {name:8s}" + " ".join(f"{m:8.4f}" for m in means), flush=True)
         print(
             f"scaling={scaling}: best rate {best['small']:.1e} small, {best['large']:.1e} large, ratio "
-            f"{best['small'] / best['large']:g}; at the small network's rate the large one has {at_small / min(means):.2f} "
-            "times its least error",
+            f"{best['small'] / best['large']:g}; at the small network's rate the large one has "
+            f"{at_small / min(means):.2f} times its least error",
             flush=True,
         )
 

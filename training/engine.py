@@ -279,7 +279,9 @@ def run_training(
     growth = None
     if settings.grow_modes is not None:
         growth = ModeGrowth(network, settings.grow_modes, settings.grow_explained, batches.per_epoch)
-    callbacks: list[pl.Callback] = [keeper] if growth is None else [growth, keeper]  # the keeper's checkpoint comes last
+    callbacks: list[pl.Callback] = (
+        [keeper] if growth is None else [growth, keeper]
+    )  # the keeper's checkpoint comes last
     if settings.progress and sys.stderr.isatty():
         callbacks.append(Bar(keeper, steps, batches.per_epoch, title))
     checkpoint = folder / "checkpoint.ckpt" if folder is not None else None

@@ -30,7 +30,9 @@ class Ensemble(Surrogate):
     def __init__(self, base: Surrogate, members: int = 5, bootstrap: bool = False):
         if not isinstance(base, Surrogate) or members < 2:
             raise NWidthError(
-                "Ensemble", got=f"{type(base).__name__}, members={members}", expected="a surrogate and 2 members or more"
+                "Ensemble",
+                got=f"{type(base).__name__}, members={members}",
+                expected="a surrogate and 2 members or more",
             )
         if not base.uses_seed and not bootstrap:
             raise NWidthError(
@@ -98,7 +100,9 @@ class Ensemble(Surrogate):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         if len(state["fits"]) != self.members:
             raise NWidthError(
-                "Ensemble", got=f"a state of {len(state['fits'])} members", expected=f"{self.members}, as the config says"
+                "Ensemble",
+                got=f"a state of {len(state['fits'])} members",
+                expected=f"{self.members}, as the config says",
             )
         fits = [copy.deepcopy(self.base) for _ in state["fits"]]
         for member, own in zip(fits, state["fits"]):

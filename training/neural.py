@@ -262,6 +262,4 @@ class NeuralSurrogate(Surrogate):
             self.network.load_state_dict(dict(weights))
         except RuntimeError as e:
             reason = str(e).splitlines()[-1].strip()[:90]
-            raise NWidthError(
-                where, got=f"weights that do not fit the network ({reason})", expected=expected
-            ) from None
+            raise NWidthError(where, got=f"weights that do not fit the network ({reason})", expected=expected) from None

@@ -45,9 +45,7 @@ class PhysicsResidual(nn.Module):
 
     reads_inputs = True
 
-    def __init__(
-        self, problem: Problem | None = None, norm: str = "l2", time: str = "trapezoid", floor: float = 1e-6
-    ):
+    def __init__(self, problem: Problem | None = None, norm: str = "l2", time: str = "trapezoid", floor: float = 1e-6):
         super().__init__()
         for name, value, known in (("norm", norm, NORMS), ("time", time, TIMES)):
             if value not in known:

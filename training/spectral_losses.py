@@ -49,7 +49,8 @@ class RelativeBands(RelativeL2):
     ``edges`` k_1 < k_2 < .. part the wave numbers (waves in the domain) into |k| <= k_1, k_1 < |k| <= k_2, .., the
     rest; ``weights`` has one w_b for each. ``relative``: ``whole``, s_b = |u_n|: with all weights 1 it is
     ``RelativeL2`` on periodic and cell axes; ``band``, s_b = |P_b u_n|, at least ``least`` |u_n|: each band counts by
-    its own relative error, however weak it is. The bands of the report: edges 4 and 12. Frequencies as in ``RelativeSobolev``.
+    its own relative error, however weak it is. The report's bands have edges 4 and 12. Frequencies as in
+    ``RelativeSobolev``.
     """
 
     def __init__(

@@ -147,7 +147,7 @@ class NavierStokes(EvolutionProblem):
         return isinstance(self.forcing, str) and "amplitude" not in varying(self, tuple(self.parameters))
 
     def symmetries(self) -> list[Motion]:
-        """Translations, unless a fixed forcing singles out places; reflections turn the vorticity where nothing flows past."""
+        """Translations, unless a fixed forcing singles out places; w -> -w(-x, y) without forcing and mean flow."""
         if isinstance(self.forcing, str) and self.forcing != "none":
             return []
         turned = self.forcing == "none" and not any(self.mean_flow)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from nwidth import Dataset, Grid, NWidthError
 from nwidth.solvers import Advection, Burgers, Darcy, Euler, GaussianField, Helmholtz, Lorenz96, NavierStokes, Poisson
-from nwidth.training import Mixture, PhysicsResidual, RelativeL2
+from nwidth.training import Mixture, PhysicsResidual
 from nwidth.training.tasks import make_task
 
 

@@ -1,4 +1,4 @@
-"""A training that stops in the middle goes on to the result of one that did not: optimisers, schedules, stages, growth."""
+"""A training that stops in the middle goes on to the result of one that did not, whatever its options."""
 
 from functools import partial
 

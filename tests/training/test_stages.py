@@ -82,7 +82,9 @@ def test_layers_grow_to_the_modes_that_they_need_and_no_further():
         kept = []
 
         def network(in_channels, out_channels, grid, kept=kept):
-            kept.append(FNO(in_channels, out_channels, grid, modes=24, width=8, layers=1, channel_mlp=0, init_scale=1.0))
+            kept.append(
+                FNO(in_channels, out_channels, grid, modes=24, width=8, layers=1, channel_mlp=0, init_scale=1.0)
+            )
             return kept[0]
 
         settings = TrainingSettings(epochs=25, batch_size=8, grow_modes=2, grow_explained=0.98, **QUIET)
@@ -166,9 +168,9 @@ def test_runs_that_do_not_fit_are_refused(run, tmp_path):
         settings = TrainingSettings(steps=1, init_from=str(where), **QUIET)
         NeuralSurrogate(network, partial(torch.optim.Adam, lr=1e-3), training=settings).fit(data, None)
 
-    with pytest.raises(NWidthError, match="init_from.*outputs"):
+    with pytest.raises(NWidthError, match=r"init_from.*outputs"):
         start(folder, partial(FNO, modes=8, width=8, layers=2), data)
-    with pytest.raises(NWidthError, match="init_from.*do not fit"):
+    with pytest.raises(NWidthError, match=r"init_from.*do not fit"):
         start(folder, partial(FNO, modes=8, width=9, layers=2), Dataset(data.grid, u0=data.u0, u=data.u[:, :2],
                                                                         t=data.t[:2]))  # fmt: skip
     with pytest.raises(NWidthError, match=r"no config\.yaml"):

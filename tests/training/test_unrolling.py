@@ -76,7 +76,7 @@ def test_items_are_the_windows_that_fit(data):
     assert task.items(data) == 8 * 3
     with pytest.raises(NWidthError, match="1 to 5"):
         make_task(data, "rollout", "none", "none", torch.float64, 6).fit(data)
-    with pytest.raises(NWidthError, match="training.time=rollout"):
+    with pytest.raises(NWidthError, match=r"training\.time=rollout"):
         make_task(data, "channels", "none", "none", torch.float64, 2)
     with pytest.raises(NWidthError, match="unroll=2"):
         TrainingSettings(pushforward=True)
@@ -85,7 +85,9 @@ def test_items_are_the_windows_that_fit(data):
 def test_the_history_tells_errors_of_single_steps_and_of_rollouts(data):
     settings = TrainingSettings(epochs=2, time="rollout", unroll=2, progress=False, tensorboard=False, device="cpu")
     surrogate = NeuralSurrogate(
-        lambda in_channels, out_channels, grid: Scale().float(), lambda p: torch.optim.SGD(p, lr=1e-6), training=settings
+        lambda in_channels, out_channels, grid: Scale().float(),
+        lambda p: torch.optim.SGD(p, lr=1e-6),
+        training=settings,
     )
     train = data.to(dtype=torch.float32)
     log = surrogate.fit(train[:6], train[6:], seed=0)
