@@ -13,6 +13,7 @@ from torch import Tensor
 from ..backends import Grid
 from ..backends.transforms import Fourier
 from ..errors import NWidthError
+from .arrays import loaded
 from .dataset import Dataset
 
 FIELDS = ("a", "u0", "u")
@@ -97,15 +98,15 @@ class Galilei(Motion):
         data = data.load()
         if data.u0 is None or data.t is None or data.grid_dims != 1:
             raise NWidthError("symmetry galilei", got="data without u0 and times on a line", expected="both")
-        u0, u, t = data.u0, data.solution, data.t
+        u0, u, t = loaded(data.u0), loaded(data.solution), data.t
         draw = 2 * torch.rand(len(data), generator=generator, dtype=torch.float64) - 1
-        c = (draw * float(u0.double().std())).to(u)  # type: ignore[arg-type]
+        c = (draw * float(u0.double().std())).to(u)
         s = self.rate * c[:, None] * (t.to(c) - data.t0) / axis.length
         f = Fourier(1)
         k = f.frequencies(f.modes_for([axis.n]))[0].to(c)
         turn = torch.exp(-2j * torch.pi * s[:, :, None, None] * k)
-        shifted = f.inverse(f.forward(u) * turn, [axis.n])  # type: ignore[arg-type]
-        return replace(data, u0=u0 + c.to(u0).view(-1, 1, 1), u=shifted + c.view(-1, 1, 1, 1), splits={})  # type: ignore[operator, arg-type]
+        shifted = f.inverse(f.forward(u) * turn, [axis.n])
+        return replace(data, u0=u0 + c.to(u0).view(-1, 1, 1), u=shifted + c.view(-1, 1, 1, 1), splits={})
 
 
 @dataclass(frozen=True)

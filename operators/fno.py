@@ -145,7 +145,7 @@ class FNO(nn.Module):
         if conditioning == "film":
             self.film = Film(in_channels, parameters, width=width, layers=layers, activation=activation)
         check_scaling("FNO", scaling, factorization, separable)
-        self.scaling = scaling
+        self.scaling, self.width = scaling, width
         if scaling == "mup":
             rescale(self.blocks, self.project, width)
 
@@ -154,8 +154,7 @@ class FNO(nn.Module):
         if self.scaling == "none":
             return []
         inputs = [self.lift, *([] if self.film is None else [self.film.mlp])]
-        width = self.lift.linears[-1].weight.shape[0]
-        return rates(self, [mlp.linears[0] for mlp in inputs], int(width))
+        return rates(self, [mlp.linears[0] for mlp in inputs], self.width)
 
     def forward(self, x: Tensor) -> Tensor:
         d = self.grid.ndim

@@ -90,7 +90,7 @@ class Conformal(Surrogate):
                 self.widths = torch.cat(squares).mean((0, 3)).sqrt()  # of (samples, T, C, points)
                 self.widths = _positive(self.widths, self.widths.square().mean(0).sqrt())
         else:
-            squares = [_by_channel(p.std.double().square(), held) for p, _ in found]  # type: ignore[union-attr]
+            squares = [_by_channel(p.std.double().square(), held) for p, _ in found]
             rms = torch.cat(squares).mean((0, 1, 3)).sqrt()
             self.floor = _positive(torch.zeros_like(rms), rms)
         scores = []

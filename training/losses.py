@@ -169,15 +169,16 @@ class Mixture(nn.Module):
                 got=f"terms {sorted(terms)}, weights {dict(weights)}",
                 expected="a weight >= 0 for each term, by its name",
             )
-        self.terms, self.weights = nn.ModuleDict(terms), dict(weights)
+        self.terms = nn.ModuleList(terms.values())  # a ModuleDict would refuse names such as values
+        self.weights = [float(weights[k]) for k in terms]
 
     @property
     def reads_inputs(self) -> bool:
-        return any(getattr(term, "reads_inputs", False) for term in self.terms.values())
+        return any(getattr(term, "reads_inputs", False) for term in self.terms)
 
     def forward(self, p: Tensor, u: Tensor, grid: Grid | Mesh, predicted: Dataset | None = None) -> Tensor:
-        parts = (self.weights[k] * evaluate(v, p, u, grid, predicted) for k, v in self.terms.items())
-        return torch.stack(list(parts)).sum()
+        parts = [w * evaluate(term, p, u, grid, predicted) for w, term in zip(self.weights, self.terms)]
+        return torch.stack(parts).sum()
 
 
 def evaluate(loss: nn.Module, p: Tensor, u: Tensor, grid: Grid | Mesh, predicted: Dataset | None) -> Tensor:

@@ -66,7 +66,7 @@ class Muon(Optimizer):
         super().__init__(groups, defaults)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -156,7 +156,7 @@ def make_optimizer(factory: Callable[..., Optimizer], network: nn.Module) -> Opt
     try:
         optimizer = factory(parameters)
     except ValueError as e:
-        fix = "take optimizer=muon, which leaves other parameters to AdamW" if "2D" in str(e) else None
+        fix = "take optimizer=muon, which leaves other parameters to AdamW" if "2D" in str(e) else ""
         raise NWidthError("optimizer", got=str(e).splitlines()[0][:120], expected="valid options", fix=fix) from None
     for group in optimizer.param_groups:
         group["lr"] = group["lr"] * group.get("factor", 1.0)

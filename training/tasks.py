@@ -129,7 +129,8 @@ class Task(ABC):
 
     def _question(self, x: Tensor) -> Dataset:
         """The inverse of ``encode``: inputs on a grid of the domain, from normalised channels."""
-        fields, at = {}, 0
+        fields: dict[str, Any] = {}
+        at = 0
         for k in self.reads:
             value = x[:, at : at + self.channels[k]]
             at += self.channels[k]
