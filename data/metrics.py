@@ -57,12 +57,7 @@ def band_errors(p: Tensor, u: Tensor, grid: Grid) -> dict[str, Tensor]:
     k/2), Chebyshev degrees likewise halved.
     """
     transform = Transform.for_grid(grid, real=not u.is_complex())
-    modes = transform.modes_for(grid.shape)
-    k2 = torch.zeros(())
-    for i, (f, periodic) in enumerate(zip(transform.frequencies(modes), grid.periodic)):
-        wave = f.double().abs() * (1.0 if periodic else 0.5)
-        k2 = k2 + wave.square().reshape(-1, *(1,) * (grid.ndim - 1 - i))
-    radius = k2.sqrt().to(u.device)
+    radius = wave_numbers(transform, grid).to(u.device)
     c = transform.forward(p - u)
     total = _norm2(u, grid).sum(1) / float(grid.norm_weights().sum())
     found = {}
@@ -71,6 +66,15 @@ def band_errors(p: Tensor, u: Tensor, grid: Grid) -> dict[str, Tensor]:
         energy = transform.norm2(c * inside.to(c.real.dtype)).clamp_min(0)
         found[name] = _ratio(energy.reshape(len(u), -1).sum(1), total)
     return found
+
+
+def wave_numbers(transform: Transform, grid: Grid) -> Tensor:
+    """|k| of each coefficient of the grid's transform, in waves an axis: float64, shaped like the coefficients."""
+    k2 = torch.zeros((), dtype=torch.float64)
+    for i, (f, periodic) in enumerate(zip(transform.frequencies(transform.modes_for(grid.shape)), grid.periodic)):
+        wave = f.double().abs() * (1.0 if periodic else 0.5)
+        k2 = k2 + wave.square().reshape(-1, *(1,) * (grid.ndim - 1 - i))
+    return k2.sqrt()
 
 
 def coverage(mean: Tensor, std: Tensor, u: Tensor, z: float = 1.959964) -> Tensor:

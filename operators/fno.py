@@ -24,6 +24,7 @@ from .pointwise import (
     norm,
     skip_connection,
 )
+from .scaling import check_scaling, rates, rescale
 from .spectral import SpectralConv
 
 
@@ -62,6 +63,8 @@ class FNO(nn.Module):
     conditioning : none, or film: K v of each block is scaled and shifted, channel by channel, by functions of the
         scalar parameters (``Film``). With norm="instance" this is AdaIN.
     parameters : how many of the input channels are those scalars: the last ones; None takes the means of all channels.
+    scaling : none, or mup: initial weights and the factors ``learning_rates`` that make one rate of Adam serve every
+        width and number of modes (``operators.scaling``). The network is the same function of its weights.
     fused : on the CPU, compute the pointwise part of a block in one pass with its own backward (``operators.fused``):
         faster, in half the memory. False for derivatives of derivatives.
 
@@ -97,6 +100,7 @@ class FNO(nn.Module):
         separable: bool = False,
         conditioning: str = "none",
         parameters: int | None = None,
+        scaling: str = "none",
         fused: bool = True,
     ):
         super().__init__()
@@ -140,6 +144,17 @@ class FNO(nn.Module):
         self.film: Film | None = None
         if conditioning == "film":
             self.film = Film(in_channels, parameters, width=width, layers=layers, activation=activation)
+        check_scaling("FNO", scaling, factorization, separable)
+        self.scaling, self.width = scaling, width
+        if scaling == "mup":
+            rescale(self.blocks, self.project, width)
+
+    def learning_rates(self) -> list[tuple[nn.Parameter, float]]:
+        """Factors of the learning rate, one for each parameter where it is not 1."""
+        if self.scaling == "none":
+            return []
+        inputs = [self.lift, *([] if self.film is None else [self.film.mlp])]
+        return rates(self, [mlp.linears[0] for mlp in inputs], self.width)
 
     def forward(self, x: Tensor) -> Tensor:
         d = self.grid.ndim

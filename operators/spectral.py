@@ -65,6 +65,7 @@ class SpectralConv(nn.Module):
     ):
         super().__init__()
         self.modes = (modes,) if isinstance(modes, int) else tuple(int(m) for m in modes)
+        self.active: tuple[int, ...] | None = None  # the modes that are computed, where not all are
         self.transform = transform or Fourier(len(self.modes))
         self.in_channels, self.out_channels, self.method = in_channels, out_channels, method
         if len(self.modes) != self.transform.ndim or min(self.modes) < 1:
@@ -162,7 +163,8 @@ class SpectralConv(nn.Module):
                 got=f"x of shape {tuple(x.shape)}",
                 expected=f"(batch, {self.in_channels} channels, {self.transform.ndim} space axes)",
             )
-        return tuple(min(m, limit) for m, limit in zip(self.modes, self.transform.modes_for(space)))
+        modes = self.modes if self.active is None else self.active
+        return tuple(min(m, limit) for m, limit in zip(modes, self.transform.modes_for(space)))
 
     def _multiply(self, x: Tensor, kept: tuple[int, ...], change: Change | None = None) -> Tensor:
         """W_k x_k for each mode: (K, B, C_out) from (K, B, C_in)."""

@@ -266,6 +266,10 @@ class BoxProblem(EllipticProblem):
         laplacian = Separable(self.lines(inputs.grid), root)  # type: ignore[arg-type]
         return lambda r: root * laplacian.solve(root * r)
 
+    def dual_norm2(self, r: Tensor, inputs: Dataset) -> Tensor:
+        """As in ``EllipticProblem``, on the unknowns."""
+        return super().dual_norm2(r[self._unknowns(inputs.grid)], inputs)  # type: ignore[arg-type]
+
     def lines(self, grid: Grid) -> list[Line]:
         """Each axis with its conditions: what separates the Laplacian."""
         return [Line(axis, *pair) for axis, pair in zip(grid.axes, self.side_pairs)]

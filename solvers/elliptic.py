@@ -77,6 +77,10 @@ class EllipticProblem(Problem):
         """A(a) u - f, shaped like u; differentiable in u and in the inputs."""
         return self.apply(self.theta(inputs), u, inputs.grid) - self.source(inputs)  # type: ignore[arg-type]
 
+    def dual_norm2(self, r: Tensor, inputs: Dataset) -> Tensor:
+        """r . P^(-1) r of residuals, (N,): the squared energy norm of the error, up to constants of the problem."""
+        return (r * self.precondition(inputs)(r)).flatten(1).sum(1)
+
     def solve(self, inputs: Dataset, *, dtype: torch.dtype = torch.float64) -> Dataset:
         """``inputs`` with the solution u (N, 1, *space).
 

@@ -15,6 +15,7 @@ from ..backends import Grid
 from ..build import build
 from ..data import Dataset
 from ..data.dataset import INPUTS
+from ..data.motions import Motion
 from ..errors import NWidthError
 
 
@@ -59,6 +60,10 @@ class Problem(ABC):
     def simulate(self, indices: Sequence[int], seed: int, grid: Grid, *, device: str = "cpu") -> Dataset:
         """Random inputs with their solutions, float64, computed on ``device``: what ``generate`` writes."""
         return self.solve(self.sample(indices, seed, grid).to(device))
+
+    def symmetries(self) -> list[Motion]:
+        """Random maps that take solutions to solutions, as far as they are declared: training samples for nothing."""
+        return []
 
     def config(self) -> dict[str, Any]:
         """The class and its arguments as plain values: ``build(problem.config()) == problem``."""

@@ -21,13 +21,20 @@ from torch.utils.data import DataLoader
 from ..data.files import write_text
 from ..errors import NWidthError
 from .batches import Pairs, StepBatches, whole
+from .coarsening import Coarsening
+from .growth import ModeGrowth
+from .losses import evaluate
+from .optimizers import make_optimizer
 from .schedules import Schedule
 from .settings import TrainingSettings
 from .tasks import Task
 
 
 class Steps(pl.LightningModule):
-    """One training step: forward, decode, loss in the solution's units."""
+    """One training step: forward, decode, loss in the solution's units; mean over the steps of an unrolled rollout.
+
+    ``errors`` are the validation errors so far, which ``Keeper`` keeps: a schedule may read them.
+    """
 
     def __init__(
         self,
@@ -36,31 +43,38 @@ class Steps(pl.LightningModule):
         loss: nn.Module,
         optimizer: Callable,
         schedule: Schedule,
+        coarsening: Coarsening,
         steps: int,
         budget: float | None,
     ):
         super().__init__()
         self.network, self.loss = network, loss
-        self.task, self.make_optimizer, self.schedule = task, optimizer, schedule
+        self.task, self.make_optimizer, self.schedule, self.coarsening = task, optimizer, schedule, coarsening
         self.steps, self.budget = steps, budget
         self.seconds = 0.0
+        self.errors: list[float] = []
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
-        x, y = batch
-        p = self.task.decode(self.network(x).to(y.dtype), x)
-        grid = self.task.loss_grid(tuple(y.shape[2:]))
-        return self.loss(p, y, grid)
+        factor = self.coarsening.factor(self.global_step, self._progress(self.global_step))
+        x, y = (self.task.restrict(v, factor) for v in batch)
+        losses = [self._loss(*answer) for answer in self.task.answers(self.network, x, y)]
+        return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
+
+    def _loss(self, x: Tensor, p: Tensor, y: Tensor) -> Tensor:
+        wants = getattr(self.loss, "reads_inputs", False)
+        predicted = self.task.predicted(x, p) if wants else None
+        return evaluate(self.loss, p, y, self.task.loss_grid(tuple(y.shape[2:])), predicted)
 
     def configure_optimizers(self):
-        optimizer = self.make_optimizer(self.network.parameters())
+        optimizer = make_optimizer(self.make_optimizer, self.network)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self._factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _factor(self, step: int) -> float:
-        progress = step / self.steps
-        if self.budget is not None:
-            progress = max(progress, self.seconds / self.budget)
-        return self.schedule.factor(progress)
+        return self.schedule.after(self._progress(step), self.errors)
+
+    def _progress(self, step: int) -> float:
+        return step / self.steps if self.budget is None else max(step / self.steps, self.seconds / self.budget)
 
 
 class Keeper(pl.Callback):
@@ -72,7 +86,7 @@ class Keeper(pl.Callback):
     def __init__(
         self,
         settings: TrainingSettings,
-        validate: Callable[[nn.Module], float] | None,
+        validate: Callable[[nn.Module], dict[str, float]] | None,
         per_epoch: int,
         folder: Path | None,
     ):
@@ -106,6 +120,7 @@ class Keeper(pl.Callback):
         self._clock = self._saved = time.perf_counter()
         self._cpu = time.process_time()
         module.seconds = self.seconds
+        module.errors = [h["val_rel_l2"] for h in self.history if "val_rel_l2" in h]
         if self.random:  # the last thing before the first step: dropout goes on where it was
             _set_random_state(self.random)
 
@@ -144,7 +159,8 @@ class Keeper(pl.Callback):
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
         }
         if self.validate is not None:
-            entry["val_rel_l2"] = self.validate(module.network)
+            entry |= self.validate(module.network)
+            module.errors.append(entry["val_rel_l2"])
             if entry["val_rel_l2"] < self.best_error:
                 self.best_error, self.waited = entry["val_rel_l2"], 0
                 self.best = {k: v.detach().cpu().clone() for k, v in module.network.state_dict().items()}
@@ -237,7 +253,7 @@ def run_training(
     optimizer: Callable,
     schedule: Schedule,
     settings: TrainingSettings,
-    validate: Callable[[nn.Module], float] | None,
+    validate: Callable[[nn.Module], dict[str, float]] | None,
     *,
     seed: int,
     folder: Path | None,
@@ -257,9 +273,15 @@ def run_training(
         collate_fn=collate,
         persistent_workers=settings.workers > 0,
     )
-    module = Steps(network, task, loss, optimizer, schedule, steps, settings.time_budget)
+    coarsening = Coarsening(settings.coarsening, settings.coarsening_order, seed)
+    module = Steps(network, task, loss, optimizer, schedule, coarsening, steps, settings.time_budget)
     keeper = Keeper(settings, validate, batches.per_epoch, folder)
-    callbacks: list[pl.Callback] = [keeper]
+    growth = None
+    if settings.grow_modes is not None:
+        growth = ModeGrowth(network, settings.grow_modes, settings.grow_explained, batches.per_epoch)
+    callbacks: list[pl.Callback] = (
+        [keeper] if growth is None else [growth, keeper]
+    )  # the keeper's checkpoint comes last
     if settings.progress and sys.stderr.isatty():
         callbacks.append(Bar(keeper, steps, batches.per_epoch, title))
     checkpoint = folder / "checkpoint.ckpt" if folder is not None else None
@@ -292,6 +314,8 @@ def run_training(
             default_root_dir=str(folder) if folder else None,
         )
         trainer.fit(module, loader, ckpt_path=resume, weights_only=True)
+    if growth is not None:
+        growth.release()
     if keeper.best:
         network.load_state_dict(keeper.best)
     if checkpoint is not None and trainer.is_global_zero:

@@ -14,11 +14,11 @@ from ..data import Dataset, FitLog, Prediction, Surrogate
 from ..data.metrics import relative_l2
 from ..data.symmetry import images
 from ..errors import NWidthError
-from .augmentation import chosen_symmetries, named
+from .augmentation import chosen_symmetries, equation_copies, named
 from .losses import RelativeL2
 from .schedules import Constant, Schedule
 from .settings import TrainingSettings
-from .tasks import Task, load_task, make_task
+from .tasks import Rollout, Task, load_task, make_task
 
 if TYPE_CHECKING:
     from .batches import Pairs
@@ -65,17 +65,37 @@ class NeuralSurrogate(Surrogate):
         self.check(train)
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
         options, memory = self.training, self.training.memory_gib * 2**30
-        self.task = make_task(train, options.time, options.normalize_input, options.normalize_output, self.dtype)
+        self.task = make_task(
+            train,
+            options.time,
+            options.normalize_input,
+            options.normalize_output,
+            self.dtype,
+            options.unroll,
+            options.pushforward,
+        )
         self.task.fit(train)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.network = self._build()
         found = chosen_symmetries(options.symmetries, train, val)
         self.symmetries = [s.name for s in found]
-        pairs = Pairs(self.task, [image(train) if image.factors else train for image in images(found)], memory)
-        self._prepare(pairs, seed)
+        sets = [image(train) if image.factors else train for image in images(found)]
+        copies = equation_copies(options.equation_symmetries, train, options.equation_copies, seed)
+        pairs = Pairs(self.task, sets + copies, memory)
+        if options.init_from is None:
+            self._prepare(pairs, seed)
+        else:
+            self._take_over(options.init_from)
         run: Any = torch.compile(self.network) if options.compile else self.network
-        validate = None if val is None else lambda module: self._error(module, val)
+        validate = None if val is None else lambda module: self._errors(module, val)
+        if validate is None and self.schedule.needs_validation:
+            raise NWidthError(
+                f"schedule {type(self.schedule).__name__}",
+                got="no validation samples",
+                expected="a validation split",
+                fix="set split.val, or another schedule",
+            )
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             keeper = run_training(
@@ -100,11 +120,13 @@ class NeuralSurrogate(Surrogate):
         }
         if found:
             log.notes.append("training samples moved by: " + ", ".join(self.symmetries))
+        if copies:
+            log.notes.append(f"{len(copies)} copies of the training samples moved by the equation's symmetries")
         if options.symmetries != "none":
             log.selected["symmetries"] = self.symmetries
         if keeper.best and keeper.history:
             best = min(keeper.history, key=lambda h: h.get("val_rel_l2", float("inf")))
-            log.selected |= {"epoch": best["epoch"], "val_rel_l2": best["val_rel_l2"]}
+            log.selected |= {k: best[k] for k in ("epoch", "val_rel_l2", "val_one_step") if k in best}
             if best is keeper.history[-1] and len(keeper.history) > 3:
                 log.notes.append("the last epoch was the best: longer training may help")
         return log
@@ -135,6 +157,46 @@ class NeuralSurrogate(Surrogate):
             shift = self.task.decode(torch.zeros_like(y), x)
             scale = self.task.decode(torch.ones_like(y), x) - shift
             prepare(x.to(self.dtype), (y - shift) / scale)
+
+    def _take_over(self, run: str) -> None:
+        """Weights and normalisation of a finished run, which a training goes on from."""
+        from .runs import load_fitted
+
+        source = load_fitted(run)[0]
+        if not isinstance(source, NeuralSurrogate):
+            raise NWidthError(
+                "training.init_from", got=f"a run of {type(source).__name__}", expected="a run of a network"
+            )
+        assert self.task is not None and self.network is not None and source.task is not None
+        own, theirs = (
+            {"inputs": list(t.reads), "channels": t.channels, "time": t.kind, "outputs": t.out_channels}
+            for t in (self.task, source.task)
+        )
+        if own != theirs:
+            raise NWidthError("training.init_from", got=f"a run with {theirs}", expected=f"{own}, as the data have")
+        self.task.take_scales(source.task)
+        self._load(self.fitted(source.network).state_dict(), "training.init_from", "a run of the same network")
+
+    def _errors(self, module: nn.Module, data: Dataset) -> dict[str, float]:
+        """Mean relative L2 error, as the report computes it; of rollouts that of single steps as well."""
+        found = {"val_rel_l2": self._error(module, data)}
+        if isinstance(self.task, Rollout):
+            found["val_one_step"] = self._one_step(module, self.task, data)
+        return found
+
+    def _one_step(self, module: nn.Module, task: Rollout, data: Dataset) -> float:
+        """Mean relative L2 error of the states one step after each state of the data."""
+        device, mode = next(module.parameters()).device, module.training
+        module.eval()
+        errors = []
+        block = max(1, self._block(data)) * len(data.t)  # type: ignore[arg-type]
+        with torch.no_grad(), task.single_steps():
+            for items in torch.arange(task.items(data)).split(block):
+                x, y = (v.to(device) for v in task.pair(data, items))
+                p = task.decode(module(x).to(y.dtype), x)
+                errors.append(relative_l2(p.double(), y.double(), data.grid).mean(1))
+        module.train(mode)
+        return float(torch.cat(errors).mean())
 
     def _error(self, module: nn.Module, data: Dataset) -> float:
         """Mean relative L2 error, as the report computes it."""
@@ -191,12 +253,13 @@ class NeuralSurrogate(Surrogate):
         self.symmetries = list(state["symmetries"])
         with torch.random.fork_rng():
             self.network = self._build()
-        try:
-            self.network.load_state_dict(dict(state["network"]))
-        except RuntimeError as e:
-            raise NWidthError(
-                "load",
-                got=f"weights that do not fit the network ({str(e).splitlines()[-1].strip()[:90]})",
-                expected="the config and weights of one run",
-            ) from None
+        self._load(state["network"], "load", "the config and weights of one run")
         self.network.eval()
+
+    def _load(self, weights: Mapping[str, Any], where: str, expected: str) -> None:
+        assert self.network is not None
+        try:
+            self.network.load_state_dict(dict(weights))
+        except RuntimeError as e:
+            reason = str(e).splitlines()[-1].strip()[:90]
+            raise NWidthError(where, got=f"weights that do not fit the network ({reason})", expected=expected) from None

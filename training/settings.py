@@ -21,6 +21,17 @@ class TrainingSettings:
     training item is then that of a random product of them. ``none``, a list of their names, or ``auto``: those that
     lower the validation error of a kernel regression (``augmentation.confirmed``). ``average_symmetries`` also
     averages predictions over them: a smaller error for as many evaluations.
+
+    ``equation_symmetries``: the same for those that the problem of the data declares (``Problem.symmetries``: shifts,
+    reflections with a sign, Galilean and scaling maps): none, auto (all of them) or their names. Training items are
+    then drawn from the data and ``equation_copies`` copies of them, each sample moved by a random element.
+
+    ``init_from``: the folder of a finished run of the same network, whose weights and normalisation the training
+    starts from. ``unroll``, ``pushforward``: rollouts learn from so many steps at once (``tasks.Rollout``).
+    ``coarsening``: factors by which the grid is thinned (``coarsening.restrict``), such as [4, 2, 1]: the training
+    spends equal shares of its steps on each in turn (``coarsening_order`` staged), or draws one a step (mixed); the
+    last, or one of them, should be 1. ``grow_modes``: spectral layers begin with so many modes an axis, and get two
+    more whenever the last two hold more than 1 - ``grow_explained`` of the weights' energy (``growth.ModeGrowth``).
     """
 
     epochs: int = 50
@@ -44,6 +55,15 @@ class TrainingSettings:
     memory_gib: float = 2.0
     symmetries: str | Sequence[str] = "none"
     average_symmetries: bool = False
+    equation_symmetries: str | Sequence[str] = "none"
+    equation_copies: int = 4
+    init_from: str | None = None
+    unroll: int = 1
+    pushforward: bool = False
+    coarsening: Sequence[int] = (1,)
+    coarsening_order: str = "staged"
+    grow_modes: int | None = None
+    grow_explained: float = 0.99
 
     def __post_init__(self):
         positive = {
@@ -52,6 +72,8 @@ class TrainingSettings:
             "val_every": self.val_every,
             "devices": self.devices,
             "checkpoint_seconds": self.checkpoint_seconds,
+            "unroll": self.unroll,
+            "equation_copies": self.equation_copies,
         }
         for name, value in positive.items():
             if value <= 0:
@@ -61,6 +83,7 @@ class TrainingSettings:
             "time_budget": self.time_budget,
             "patience": self.patience,
             "clip": self.clip,
+            "grow_modes": self.grow_modes,
         }.items():
             if limit is not None and limit <= 0:
                 raise NWidthError(f"training.{name}", got=f"{limit}", expected="a positive number or null")
@@ -69,3 +92,18 @@ class TrainingSettings:
             raise NWidthError("training.precision", got=f"{self.precision}", expected="one of " + ", ".join(known))
         if self.device not in ("auto", "cpu", "gpu", "cuda", "mps"):
             raise NWidthError("training.device", got=repr(self.device), expected="auto, cpu, gpu, cuda or mps")
+        if self.coarsening_order not in ("staged", "mixed"):
+            raise NWidthError("training.coarsening_order", got=repr(self.coarsening_order), expected="staged or mixed")
+        factors = list(self.coarsening) if isinstance(self.coarsening, Sequence) else []
+        if not factors or not all(isinstance(f, int) and f >= 1 for f in factors):
+            raise NWidthError("training.coarsening", got=f"{self.coarsening}", expected="a list of factors from 1")
+        if not 0 < self.grow_explained < 1:
+            raise NWidthError("training.grow_explained", got=f"{self.grow_explained}", expected="between 0 and 1")
+        if self.pushforward and self.unroll == 1:
+            raise NWidthError(
+                "training.pushforward", got="true with unroll=1", expected="several steps", fix="set training.unroll=2"
+            )
+        if self.grow_modes is not None and self.init_from is not None:
+            raise NWidthError(
+                "training.grow_modes", got="a start from init_from", expected="one of them", fix="leave one out"
+            )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -17,6 +18,7 @@ from ..data.normalize import Normalizer
 from ..data.resampling import at_times
 from ..data.windows import Windows
 from ..errors import NWidthError
+from .coarsening import restrict
 
 Network = Callable[[Tensor], Tensor]
 TIMES = ("auto", "channels", "axis", "rollout")
@@ -45,9 +47,11 @@ class Task(ABC):
         self.data_grid: Grid | Mesh | None = None
         self.t: Tensor | None = None
         self.t0 = 0.0
+        self.problem: Mapping[str, Any] | None = None
 
     def fit(self, train: Dataset) -> Task:
         self.reads, self.data_grid, self.t, self.t0 = train.reads, train.grid, train.t, train.t0
+        self.problem = train.problem
         if not isinstance(train.grid, Grid):
             raise NWidthError(
                 "NeuralSurrogate.fit",
@@ -110,6 +114,36 @@ class Task(ABC):
     def decode(self, out: Tensor, x: Tensor) -> Tensor:
         return self.normalizers["u"].inverse(out)
 
+    def answers(self, network: Network, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """(x, p, y) of each prediction p that a training pair compares with a target y: one, but for rollouts."""
+        yield x, self.decode(network(x).to(y.dtype), x), y
+
+    def restrict(self, v: Tensor, factor: int) -> Tensor:
+        """A field of a training pair on a grid with ``factor`` times as few intervals: every factor-th point, means of
+        cells."""
+        return restrict(v, self.data_grid, factor)  # type: ignore[arg-type]
+
+    def predicted(self, x: Tensor, p: Tensor) -> Dataset:
+        """The prediction p for the network's input x as a data set with its inputs, in the data's own units."""
+        return replace(self._question(x), u=p)
+
+    def _question(self, x: Tensor) -> Dataset:
+        """The inverse of ``encode``: inputs on a grid of the domain, from normalised channels."""
+        fields: dict[str, Any] = {}
+        at = 0
+        for k in self.reads:
+            value = x[:, at : at + self.channels[k]]
+            at += self.channels[k]
+            if k == "mu":
+                assert self.mu_shift is not None and self.mu_scale is not None
+                fields[k] = value.flatten(2)[..., 0] * self.mu_scale.to(value) + self.mu_shift.to(value)
+            else:
+                fields[k] = self.normalizers["u" if k == "u0" and self._shares_state else k].inverse(value)
+        shape = tuple(x.shape[2:])
+        assert isinstance(self.data_grid, Grid)
+        grid = self.data_grid if self.data_grid.shape == shape else self.data_grid.with_shape(shape)
+        return Dataset(grid, problem=self.problem, **fields)
+
     def encode(self, data: Dataset, state: Tensor | None = None) -> Tensor:
         """(N, in_channels, *space); ``state`` takes the place of u0."""
         parts, dtype, space = [], self.dtype, data.grid.shape
@@ -142,6 +176,10 @@ class Task(ABC):
     @property
     def _shares_state(self) -> bool:
         return False
+
+    def take_scales(self, other: Task) -> None:
+        """Use the normalisation of another task with the same channels."""
+        self.normalizers, self.mu_shift, self.mu_scale = other.normalizers, other.mu_shift, other.mu_scale
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -200,6 +238,9 @@ class TimeChannels(Task):
         some = data[items].load()
         return self.encode(some), self._cast(some.solution).flatten(1, 2)
 
+    def predicted(self, x: Tensor, p: Tensor) -> Dataset:
+        return replace(self._question(x), u=p.unflatten(1, (-1, self.channels["u"])), t=self.t, t0=self.t0)
+
     def predict(self, network: Network, inputs: Dataset) -> Tensor:
         x = self.encode(inputs)
         u = self.decode(network(x), x)
@@ -235,6 +276,9 @@ class TimeAxis(Task):
         n = self.normalizers["u"]
         return n.inverse(out.transpose(1, 2)).transpose(1, 2)
 
+    def predicted(self, x: Tensor, p: Tensor) -> Dataset:
+        return replace(self._question(x[:, :, 0]), u=p.transpose(1, 2), t=self.t, t0=self.t0)
+
     def predict(self, network: Network, inputs: Dataset) -> Tensor:
         x = self._repeat(self.encode(inputs))
         return at_times(self.decode(network(x), x).transpose(1, 2), self.t, inputs.t)
@@ -245,11 +289,20 @@ class Rollout(Task):
 
     The network learns the increment, scaled by that of the training data. Times must be equally spaced; prediction
     goes as far as asked, in steps of the training's dt.
+
+    ``unroll`` k: a training pair is k successive steps from a state of the data, each but the first from the network's
+    own answer. ``pushforward``: only the last one counts, and no gradient passes through the others (Brandstetter et
+    al. 2022, arXiv:2202.03376, section 3.1).
     """
 
     kind = "rollout"
+    unroll, pushforward = 1, False
 
     def fit(self, train: Dataset) -> Task:
+        if train.t is not None and self.unroll > len(train.t):
+            raise NWidthError(
+                "training.unroll", got=f"{self.unroll}", expected=f"1 to {len(train.t)}, the steps of a trajectory"
+            )
         if train.u0 is None or train.t is None:
             raise NWidthError(
                 "training.time=rollout",
@@ -292,18 +345,47 @@ class Rollout(Task):
         return self.channels["u"]
 
     def items(self, data: Dataset) -> int:
-        return len(data) * len(data.t)  # type: ignore[arg-type]
+        return len(data) * (len(data.t) - self.unroll + 1)  # type: ignore[arg-type]
 
     def pair(self, data: Dataset, items: Tensor) -> tuple[Tensor, Tensor]:
-        read = Windows(data).batch(items)
-        now, then = read["past"][:, 0], read["future"][:, 0]
+        read = Windows(data, horizon=self.unroll).batch(items)
+        now, then = read["past"][:, 0], read["future"]
         some = replace(data, u=None, u0=now, a=read.get("a"), mu=read.get("mu"), t=None, splits={})
-        return self.encode(some), self._cast(then)
+        return self.encode(some), self._cast(then if self.unroll > 1 else then[:, 0])
+
+    def answers(self, network: Network, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Each of ``unroll`` steps, or with ``pushforward`` the last one, from a state that counts as data."""
+        if self.unroll == 1:
+            yield from super().answers(network, x, y)
+            return
+        for k, target in enumerate(y.unbind(1)):
+            early = self.pushforward and k < self.unroll - 1
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not early):
+                p = self.decode(network(x).to(y.dtype), x)
+            if not early:
+                yield x, p, target
+            at = self._state(x)
+            x = torch.cat([x[:, : at.start], self.normalizers["u"](p).to(x.dtype), x[:, at.stop :]], 1)
+
+    @contextmanager
+    def single_steps(self) -> Iterator[None]:
+        """Within it, training pairs are single steps."""
+        unroll, self.unroll = self.unroll, 1
+        try:
+            yield
+        finally:
+            self.unroll = unroll
+
+    def _state(self, x: Tensor) -> slice:
+        """Where the state lies among the channels of x."""
+        at = sum(self.channels[k] for k in self.reads[: self.reads.index("u0")])
+        return slice(at, at + self.channels["u"])
 
     def decode(self, out: Tensor, x: Tensor) -> Tensor:
-        at = sum(self.channels[k] for k in self.reads[: self.reads.index("u0")])
-        state = self.normalizers["u"].inverse(x[:, at : at + self.channels["u"]])
-        return state + self.normalizers["step"].inverse(out)
+        return self.normalizers["u"].inverse(x[:, self._state(x)]) + self.normalizers["step"].inverse(out)
+
+    def predicted(self, x: Tensor, p: Tensor) -> Dataset:
+        return replace(self._question(x), u=p[:, None], t=torch.tensor([self.dt], dtype=torch.float64))
 
     def predict(self, network: Network, inputs: Dataset) -> Tensor:
         assert inputs.t is not None
@@ -321,9 +403,17 @@ class Rollout(Task):
         return at_times(states, t, inputs.t)
 
 
-def make_task(data: Dataset, time: str, normalize_input: str, normalize_output: str, dtype: torch.dtype) -> Task:
+def make_task(
+    data: Dataset,
+    time: str,
+    normalize_input: str,
+    normalize_output: str,
+    dtype: torch.dtype,
+    unroll: int = 1,
+    pushforward: bool = False,
+) -> Task:
     """``time``: auto (channels up to 64 output channels, rollout beyond), channels, axis or rollout; steady data
-    need none."""
+    need none. ``unroll`` and ``pushforward``: see ``Rollout``, which alone takes more than one step."""
     if time not in TIMES:
         raise NWidthError("training.time", got=repr(time), expected="one of " + ", ".join(TIMES))
     kinds = {k.kind: k for k in (Steady, TimeChannels, TimeAxis, Rollout)}
@@ -333,7 +423,17 @@ def make_task(data: Dataset, time: str, normalize_input: str, normalize_output: 
         if time == "auto":
             u = data.solution
             kind = "channels" if u.shape[1] * u.shape[2] <= 64 or data.u0 is None else "rollout"
-    return kinds[kind](normalize_input, normalize_output, dtype)
+    task = kinds[kind](normalize_input, normalize_output, dtype)
+    if isinstance(task, Rollout):
+        task.unroll, task.pushforward = unroll, pushforward
+    elif unroll > 1:
+        raise NWidthError(
+            "training.unroll",
+            got=f"{unroll} with training.time={kind}",
+            expected="training.time=rollout",
+            fix="set training.time=rollout, or training.unroll=1",
+        )
+    return task
 
 
 def load_task(state: Mapping[str, Any], dtype: torch.dtype) -> Task:

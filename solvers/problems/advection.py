@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ...backends import Grid
 from ...data import Dataset
+from ...data.motions import Motion, Scale, Translate
 from ..linear_evolution import LinearEvolution
 from ..parameters import Range
 from ..random_fields import GaussianField
@@ -39,6 +40,10 @@ class Advection(LinearEvolution):
     cy: Range = 0.0
     cz: Range = 0.0
     initial: GaussianField = field(default_factory=lambda: GaussianField(scale=25.0, tau=5.0, alpha=2.0))
+
+    def symmetries(self) -> list[Motion]:
+        """Translations and multiples."""
+        return [*map(Translate, range(self.ndim)), Scale((("u0", 1), ("u", 1)))]
 
     @property
     def bandlimit(self) -> int:

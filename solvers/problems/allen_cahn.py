@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...backends import Grid
 from ...data import Dataset
+from ...data.motions import Flip, Motion, Translate
 from ...errors import NWidthError
 from ..evolution import EvolutionProblem
 from ..parameters import Range
@@ -58,6 +59,10 @@ class AllenCahn(EvolutionProblem):
         super().__post_init__()
         if not 0 < self.tolerance < 1:
             raise NWidthError("AllenCahn", got=f"tolerance={self.tolerance}", expected="0 < tolerance < 1")
+
+    def symmetries(self) -> list[Motion]:
+        """Translations, reflections, exchange of the phases."""
+        return [*map(Translate, range(self.ndim)), *map(Flip, range(self.ndim)), Flip(None, -1.0)]
 
     @property
     def bandlimit(self) -> int:

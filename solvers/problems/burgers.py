@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...backends import Grid
 from ...data import Dataset
+from ...data.motions import Flip, Galilei, Motion, Translate
 from ...errors import NWidthError
 from ..evolution import EvolutionProblem
 from ..parameters import Range
@@ -62,6 +63,10 @@ class Burgers(EvolutionProblem):
     @property
     def bandlimit(self) -> int:
         return self.initial.modes
+
+    def symmetries(self) -> list[Motion]:
+        """Translations, u -> -u(-x), Galilean shifts."""
+        return [Translate(0), Flip(0, -1.0), Galilei()]
 
     def sample(self, indices: Sequence[int], seed: int, grid: Grid) -> Dataset:
         return self.draw(indices, seed, grid, {"u": self.initial})

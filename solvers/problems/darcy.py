@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from ...data import Dataset
+from ...data.motions import Motion, Scale
 from ...errors import NWidthError
 from ..box import BoxProblem
 from ..media import LogNormal, Medium
@@ -47,6 +48,12 @@ class Darcy(BoxProblem):
         super().__post_init__()
         if self.faces not in FACES:
             raise NWidthError("Darcy", got=f"faces={self.faces!r}", expected="one of " + ", ".join(FACES))
+
+    def symmetries(self) -> list[Motion]:
+        """(a, u) -> (s a, u / s), where f is a number and nothing is prescribed but zero."""
+        flat = self.boundary if isinstance(self.boundary, tuple) else (self.boundary,)
+        scales = list(self.laws()) == ["a"] and not any(flat)
+        return [Scale((("a", 1), ("u", -1)))] if scales else []
 
     def laws(self) -> dict[str, RandomField | Medium]:
         return {"a": self.a, **super().laws()}

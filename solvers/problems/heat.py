@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...backends import Grid
 from ...data import Dataset
+from ...data.motions import Flip, Motion, Scale, Translate
 from ..linear_evolution import LinearEvolution
 from ..parameters import Range
 from ..random_fields import GaussianField
@@ -36,6 +37,10 @@ class Heat(LinearEvolution):
 
     kappa: Range = 0.01
     initial: GaussianField = field(default_factory=lambda: GaussianField(scale=25.0, tau=5.0, alpha=2.0))
+
+    def symmetries(self) -> list[Motion]:
+        """Translations, reflections, multiples."""
+        return [*map(Translate, range(self.ndim)), *map(Flip, range(self.ndim)), Scale((("u0", 1), ("u", 1)))]
 
     @property
     def bandlimit(self) -> int:

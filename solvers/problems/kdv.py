@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...backends import Grid
 from ...data import Dataset
+from ...data.motions import Galilei, Motion, Translate
 from ...errors import NWidthError
 from ..evolution import EvolutionProblem
 from ..parameters import Range
@@ -72,6 +73,10 @@ class KdV(EvolutionProblem):
     def quadratic(self) -> bool:  # type: ignore[override]
         """Whether all samples have one alpha."""
         return isinstance(self.alpha, float)
+
+    def symmetries(self) -> list[Motion]:
+        """Translations, and Galilean shifts where alpha is a number."""
+        return [Translate(0), *([Galilei(self.alpha)] if isinstance(self.alpha, int | float) else [])]
 
     @property
     def bandlimit(self) -> int:

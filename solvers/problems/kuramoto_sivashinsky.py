@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...backends import Grid
 from ...data import Dataset
+from ...data.motions import Flip, Galilei, Motion, Translate
 from ...errors import NWidthError
 from ..evolution import EvolutionProblem
 from ..parameters import Range
@@ -75,6 +76,13 @@ class KuramotoSivashinsky(EvolutionProblem):
     def quadratic(self) -> bool:  # type: ignore[override]
         """Whether all samples have one nu1."""
         return isinstance(self.nu1, float)
+
+    def symmetries(self) -> list[Motion]:
+        """Translations; u -> u(-x), or -u(-x) and Galilean shifts in the conservative form."""
+        found: list[Motion] = list(map(Translate, range(self.ndim)))
+        if self.form == "gradient":
+            return [*found, *map(Flip, range(self.ndim))]
+        return [*found, Flip(0, -1.0), *([Galilei(self.nu1)] if isinstance(self.nu1, int | float) else [])]
 
     @property
     def bandlimit(self) -> int:

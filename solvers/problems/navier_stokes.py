@@ -14,6 +14,7 @@ from torch import Tensor
 from ...backends import Grid
 from ...backends.transforms import Fourier
 from ...data import Dataset
+from ...data.motions import Flip, Motion, Translate
 from ...errors import NWidthError
 from ..evolution import EvolutionProblem
 from ..parameters import Range, draw_parameters, varying
@@ -144,6 +145,13 @@ class NavierStokes(EvolutionProblem):
     @property
     def quadratic(self) -> bool:  # type: ignore[override]
         return isinstance(self.forcing, str) and "amplitude" not in varying(self, tuple(self.parameters))
+
+    def symmetries(self) -> list[Motion]:
+        """Translations, unless a fixed forcing singles out places; w -> -w(-x, y) without forcing and mean flow."""
+        if isinstance(self.forcing, str) and self.forcing != "none":
+            return []
+        turned = self.forcing == "none" and not any(self.mean_flow)
+        return [Translate(0), Translate(1), *([Flip(0, -1.0), Flip(1, -1.0)] if turned else [])]
 
     @property
     def bandlimit(self) -> int:

@@ -1,0 +1,154 @@
+"""Muon against its formula and torch's own, L-BFGS on a quadratic, plateaus, groups."""
+
+from functools import partial
+
+import pytest
+import torch
+from nwidth import Grid, NWidthError
+from nwidth.operators import FNO, ChannelLinear, SpectralConv, UNet
+from nwidth.training import Muon, NeuralSurrogate, Plateau, TrainingSettings
+from nwidth.training.optimizers import QUINTIC, make_optimizer, orthogonalised, parameter_groups
+
+
+def quintic(s, steps=5):
+    a, b, c = QUINTIC
+    for _ in range(steps):
+        s = a * s + b * s**3 + c * s**5
+    return s
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (6, 4), (3, 5, 5)])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+def test_orthogonalisation_acts_on_the_singular_values_alone(shape, dtype):
+    b = torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    u, s, vh = torch.linalg.svd(b, full_matrices=False)
+    expected = u * quintic(s / s.norm(dim=-1, keepdim=True))[..., None, :] @ vh
+    assert torch.allclose(orthogonalised(b), expected, atol=1e-10)
+    assert bool((orthogonalised(torch.zeros(2, 3, 3)) == 0).all())
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_a_step_equals_torchs_muon_on_a_matrix(nesterov):
+    """torch computes the orthogonalisation in bfloat16: agreement to two digits."""
+    grads = torch.randn(3, 8, 5, generator=torch.Generator().manual_seed(1))
+    ours, theirs = (torch.nn.Parameter(torch.ones(8, 5)) for _ in range(2))
+    a = Muon([{"params": [ours], "kind": "matrix"}], lr=0.1, nesterov=nesterov, weight_decay=0.2)
+    b = torch.optim.Muon([theirs], lr=0.1, nesterov=nesterov, weight_decay=0.2, adjust_lr_fn="match_rms_adamw")
+    for g in grads:
+        ours.grad, theirs.grad = g.clone(), g.clone()
+        a.step()
+        b.step()
+    assert torch.allclose(ours, theirs, atol=0.01) and not torch.allclose(ours, torch.ones(8, 5), atol=0.05)
+
+
+def test_spectral_weights_move_mode_by_mode():
+    conv = SpectralConv(4, 4, (3,)).double()
+    before = torch.view_as_complex(conv.weight.detach().clone())
+    groups = parameter_groups(conv)
+    assert {g["kind"] for g in groups} == {"complex modes", "other"}
+    optimizer = Muon(groups, lr=0.5, momentum=0.0, nesterov=False, weight_decay=0.0)
+    g = torch.randn(conv.weight.shape, dtype=torch.float64)
+    conv.weight.grad, conv.bias.grad = g, torch.zeros_like(conv.bias)
+    optimizer.step()
+    moved = before - torch.view_as_complex(conv.weight.detach())
+    for k, mode in enumerate(torch.view_as_complex(g)):
+        u, s, vh = torch.linalg.svd(mode)
+        assert torch.allclose(moved[k], 0.5 * 0.2 * 2 * (u * quintic(s / s.norm())) @ vh, atol=1e-10)
+
+
+def test_what_is_no_matrix_is_updated_by_adamw():
+    ours, theirs = (torch.nn.Parameter(torch.ones(5)) for _ in range(2))
+    a = Muon([{"params": [ours], "kind": "other"}], lr=0.1, weight_decay=0.3)
+    b = torch.optim.AdamW([theirs], lr=0.1, weight_decay=0.3)
+    for g in torch.randn(4, 5):
+        ours.grad, theirs.grad = g.clone(), g.clone()
+        a.step()
+        b.step()
+    assert torch.allclose(ours, theirs, atol=1e-6)
+
+
+def test_groups_of_networks():
+    net = FNO(1, 1, Grid.make((16,)), modes=6, width=8, layers=2)
+    kinds = {g["kind"]: g["params"] for g in parameter_groups(net)}
+    assert [p.ndim for p in kinds["complex modes"]] == [4, 4] and all(p.ndim == 2 for p in kinds["matrix"])
+    assert all(min(p.shape) > 1 for p in kinds["matrix"])
+    assert sum(len(v) for v in kinds.values()) == len(list(net.parameters()))
+    cosine = FNO(1, 1, Grid.make((16,), "nodal"), modes=6, width=8, layers=2, extension=None)
+    assert "modes" in {g["kind"] for g in parameter_groups(cosine)}
+    kernels = {g["kind"] for g in parameter_groups(UNet(1, 1, Grid.make((16, 16)), width=4))}
+    assert not kernels & {"modes", "complex modes"}  # stencils are not matrices
+    with pytest.raises(NWidthError, match="muon"):
+        make_optimizer(partial(torch.optim.Muon, lr=0.1), net)
+    with pytest.raises(NWidthError, match="without kinds"):
+        Muon(net.parameters())
+    with pytest.raises(NWidthError, match="momentum"):
+        Muon([], momentum=1.5)
+
+
+def test_rates_of_a_network_scale_its_groups():
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = ChannelLinear(3, 3), ChannelLinear(3, 3)
+
+        def learning_rates(self):
+            return [(p, 0.25) for p in self.b.parameters()]
+
+    net = Net()
+    optimizer = make_optimizer(partial(torch.optim.AdamW, lr=0.1), net)
+    rates = {id(p): g["lr"] for g in optimizer.param_groups for p in g["params"]}
+    assert rates[id(net.a.weight)] == 0.1 and rates[id(net.b.weight)] == 0.025 and len(rates) == 4
+    with pytest.raises(NWidthError, match="L-BFGS"):
+        make_optimizer(partial(torch.optim.LBFGS, lr=1.0), net)
+
+
+def test_plateaus_count_validations():
+    p = Plateau(gamma=0.5, patience=2, threshold=0.1, least=0.2)
+    errors = [1.0, 0.5, 0.48, 0.47, 0.3, 0.29, 0.29, 0.29, 0.29, 0.29, 0.29]
+    assert [p.after(0.0, errors[:i]) for i in range(12)] == [1, 1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.2, 0.2, 0.2]
+    assert p.factor(0.7) == 1
+    with pytest.raises(NWidthError, match="gamma"):
+        Plateau(gamma=1.5)
+
+
+def linear_task(n=40, points=8):
+    from nwidth import Dataset
+
+    x = torch.randn(n, 2, points, generator=torch.Generator().manual_seed(0))
+    mix = torch.tensor([[3.0, 0.1], [0.1, 0.03]])  # badly scaled
+    return Dataset(Grid.make((points,)), a=x, u=torch.einsum("ij,njx->nix", mix, x))
+
+
+def fitted(optimizer, schedule=None, **settings):
+    data = linear_task()
+    options = {"batch_size": 40, "progress": False, "tensorboard": False, "device": "cpu", **settings}
+
+    def network(in_channels, out_channels, grid):
+        return torch.nn.Sequential(ChannelLinear(2, 2))
+
+    surrogate = NeuralSurrogate(network, optimizer, torch.nn.Module(), schedule, TrainingSettings(**options))
+    surrogate.loss = SquareLoss()
+    return surrogate.fit(data[:32], data[32:], seed=0)
+
+
+class SquareLoss(torch.nn.Module):
+    def forward(self, p, u, grid):
+        return (p - u).square().mean()
+
+
+def test_lbfgs_solves_a_least_squares_problem_that_sgd_does_not():
+    exact = {"tolerance_grad": 1e-9, "tolerance_change": 1e-12, "line_search_fn": "strong_wolfe"}
+    quasi = fitted(partial(torch.optim.LBFGS, max_iter=20, **exact), steps=5)
+    plain = fitted(partial(torch.optim.SGD, lr=0.1), steps=100)
+    assert quasi.selected["val_rel_l2"] < 1e-4 < 1e-2 < plain.selected["val_rel_l2"]
+
+
+def test_a_plateau_lowers_the_rate_of_the_training():
+    log = fitted(partial(torch.optim.SGD, lr=1e-9), Plateau(gamma=0.1, patience=2), epochs=6)
+    rates = [h["lr"] for h in log.history]
+    assert rates[0] == pytest.approx(1e-9) and rates[-1] == pytest.approx(1e-11)
+    data = linear_task()
+    surrogate = NeuralSurrogate(None, None, schedule=Plateau())
+    surrogate._build = lambda: torch.nn.Sequential(ChannelLinear(2, 2))
+    with pytest.raises(NWidthError, match="no validation samples"):
+        surrogate.fit(data, None)
