@@ -2,7 +2,9 @@
 
 from .losses import RelativeH1, RelativeL2
 from .neural import NeuralSurrogate
+from .residual import PointwiseLoss, ResidualLoss, SpectralLoss
 from .schedules import Constant, Cosine, OneCycle, Schedule, Step
+from .self_supervised import SelfSupervised
 from .settings import TrainingSettings
 
 __all__ = [
@@ -10,9 +12,13 @@ __all__ = [
     "Cosine",
     "NeuralSurrogate",
     "OneCycle",
+    "PointwiseLoss",
     "RelativeH1",
     "RelativeL2",
+    "ResidualLoss",
     "Schedule",
+    "SelfSupervised",
+    "SpectralLoss",
     "Step",
     "TrainingSettings",
 ]

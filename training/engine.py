@@ -242,12 +242,13 @@ def run_training(
     seed: int,
     folder: Path | None,
     title: str,
+    stream: type[StepBatches] = StepBatches,
 ) -> Keeper:
     """Train ``network`` in place and leave the weights with the least validation error in it.
 
     A checkpoint in ``folder`` is continued: the result is that of an uninterrupted run with the same seed.
     """
-    batches = StepBatches(len(pairs), settings.batch_size, 1, seed, images=len(pairs.images))
+    batches = stream(len(pairs), settings.batch_size, 1, seed, images=len(pairs.images))
     batches.steps = steps = settings.steps or settings.epochs * batches.per_epoch
     collate: Any = whole
     loader: DataLoader = DataLoader(

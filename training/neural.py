@@ -60,6 +60,7 @@ class NeuralSurrogate(Surrogate):
 
     def fit(self, train: Dataset, val: Dataset | None, *, seed: int = 0, folder: Path | None = None) -> FitLog:
         from .batches import Pairs
+        from .coefficients import arrange
         from .engine import run_training
 
         self.check(train)
@@ -74,15 +75,17 @@ class NeuralSurrogate(Surrogate):
         self.symmetries = [s.name for s in found]
         pairs = Pairs(self.task, [image(train) if image.factors else train for image in images(found)], memory)
         self._prepare(pairs, seed)
-        run: Any = torch.compile(self.network) if options.compile else self.network
-        validate = None if val is None else lambda module: self._error(module, val)
+        network, batches, task, loss = arrange(self.network, pairs, self.loss)
+        whole = None if network is self.network else self.network
+        run: Any = torch.compile(network) if options.compile else network
+        validate = None if val is None else lambda module: self._error(whole or module, val)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             keeper = run_training(
                 run,
-                pairs,
-                self.task,
-                self.loss,
+                batches,
+                task,
+                loss,
                 self.optimizer,
                 self.schedule,
                 options,
@@ -189,10 +192,13 @@ class NeuralSurrogate(Surrogate):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.task = load_task(state["task"], self.dtype)
         self.symmetries = list(state["symmetries"])
+        self._load_network(state["network"])
+
+    def _load_network(self, state: Mapping[str, Tensor]) -> None:
         with torch.random.fork_rng():
             self.network = self._build()
         try:
-            self.network.load_state_dict(dict(state["network"]))
+            self.network.load_state_dict(dict(state))
         except RuntimeError as e:
             raise NWidthError(
                 "load",
