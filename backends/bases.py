@@ -280,6 +280,20 @@ class ChebyshevBasis(Basis):
         return torch.where(even, g, 0.0)
 
 
+def real_basis(axis: Axis) -> Basis:
+    """Real functions with which an axis interpolates: waves, cosines or polynomials by its kind."""
+    if axis.kind == "listed":
+        raise NWidthError(
+            f"spectral basis of axis {axis.name!r}",
+            got="listed points",
+            expected="periodic, nodal, cell or chebyshev",
+            fix="interpolate the data onto such points",
+        )
+    if axis.kind in ("cell", "nodal"):
+        return CosineBasis(axis.kind)
+    return RealFourierBasis() if axis.kind == "periodic" else ChebyshevBasis()
+
+
 def is_half(basis: Basis) -> bool:
     """Whether the axis holds real values as complex coefficients of k >= 0."""
     return isinstance(basis, FourierBasis) and basis.half

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import NWidthError
-from .bases import Basis, ChebyshevBasis, CosineBasis, RealFourierBasis
+from .bases import Basis, real_basis
 from .grid import Axis
 
 FAMILIES = ("auto", "cosine")
@@ -38,13 +38,7 @@ class OrthonormalBasis(Basis):
         super().__post_init__()
         if self.family not in FAMILIES:
             raise NWidthError(self.name, got=f"family={self.family!r}", expected="one of " + ", ".join(FAMILIES))
-        if self.axis.kind == "listed":
-            raise NWidthError(
-                f"{self.name} on axis {self.axis.name!r}",
-                got="listed points",
-                expected="periodic, nodal, cell or chebyshev",
-                fix="interpolate the data onto such points",
-            )
+        real_basis(self.axis)  # an error for listed points
 
     def points(self, n: int) -> Tensor:
         axis = self.axis.with_n(n)
@@ -72,13 +66,9 @@ class OrthonormalBasis(Basis):
         return root, q * sign, r * sign[:, None]
 
     def _parent(self) -> Basis:
-        if self.axis.kind == "chebyshev":
-            return ChebyshevBasis()
-        if self.family == "cosine":
-            return CosineBasis("cell")
-        return RealFourierBasis() if self.axis.kind == "periodic" else CosineBasis(self.axis.kind)
+        return real_basis(seen_as(self.axis, self.family))
 
 
 def seen_as(axis: Axis, family: str) -> Axis:
-    """The axis whose interpolant has the functions of this family: with ``cosine``, points are centres of cells."""
+    """The axis whose functions are those of this family: with ``cosine``, uniform points are the centres of cells."""
     return replace(axis, kind="cell") if family == "cosine" and axis.uniform else axis

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ..backends.bases import real_basis
 from ..backends.channels_last import analyse_last, synthesise_last
 from ..backends.grid import Grid
-from ..backends.transforms import Basis, ChebyshevBasis, CosineBasis, RealFourierBasis, Transform
+from ..backends.transforms import Transform
 from ..errors import NWidthError
 from .activations import activation as activation_named
 from .unet import check_input
@@ -57,7 +58,7 @@ class NSM(nn.Module):
         if min(width, depth) < 1:
             raise NWidthError("NSM", got=f"width={width}, depth={depth}", expected="at least 1")
         self.in_channels, self.out_channels, self.act = in_channels, out_channels, activation_named(activation)
-        self.transform = Transform([_basis(axis.kind) for axis in grid.axes])
+        self.transform = Transform([real_basis(axis) for axis in grid.axes])
         self.modes = self.transform.modes_for(grid.shape, [min(31, n) for n in grid.shape] if modes is None else modes)
         count = math.prod(self.modes)
         s = [b.points(m) for b, m in zip(self.transform.bases, self.modes)]
@@ -90,14 +91,6 @@ class NSM(nn.Module):
     def _at_points(self, c: Tensor) -> Tensor:
         values = synthesise_last(self.transform, c, self.modes, self.modes)
         return analyse_last(self.transform, self.act(values), self.modes)
-
-
-def _basis(kind: str) -> Basis:
-    if kind == "listed":
-        raise NWidthError("NSM", got="an axis of listed points", expected="periodic, chebyshev, cell or nodal")
-    if kind in ("cell", "nodal"):
-        return CosineBasis(kind)
-    return RealFourierBasis() if kind == "periodic" else ChebyshevBasis()
 
 
 def _linear(a: int, b: int) -> nn.Linear:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..backends.bases import real_basis
 from ..backends.grid import Grid
 from ..backends.orthonormal import OrthonormalBasis, seen_as
 from ..backends.transforms import Transform
@@ -60,7 +61,7 @@ class OnCoefficients(nn.Module):
         self.name, self.in_channels, self.out_channels, self.grid = name, in_channels, out_channels, grid
         self.truncation, self.scaling = truncation, scaling
         self.transform = Transform([OrthonormalBasis(axis=a, family=basis) for a in grid.axes])
-        self.interpolant = Transform.for_grid(Grid(tuple(seen_as(a, basis) for a in grid.axes)))
+        self.interpolant = Transform([real_basis(seen_as(a, basis)) for a in grid.axes])
         self.counts = self.transform.modes_for(grid.shape, kept)
         self.register_buffer("kept", torch.tensor(kept))
         root = math.sqrt(math.prod(grid.shape))

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 from nwidth import Grid, NWidthError
+from nwidth.backends.channels_last import synthesise_last
 from nwidth.backends.grid import Axis
 from nwidth.operators import NSM
 
@@ -102,8 +103,6 @@ def test_answers_the_same_at_every_resolution(kinds):
     coarse = Grid(tuple(Axis(k, 9) for k in kinds))
     net = NSM(2, 3, coarse, modes=7, width=4, depth=1).double()
     a = torch.randn(7 ** len(kinds), 2, 2, dtype=torch.float64)
-    from nwidth.backends.channels_last import synthesise_last
-
     answers = []
     for shape in (coarse.shape, tuple(12 + i for i in range(len(kinds)))):
         x = synthesise_last(net.transform, a, net.modes, shape).movedim(-1, 1)
