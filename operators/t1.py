@@ -17,7 +17,7 @@ from ..errors import NWidthError
 from .activations import activation as activation_named
 from .unet import Scales, check_input, pooling, widths
 
-SCALINGS = ("spectrum", "none")
+SCALINGS = ("channel", "none")
 
 
 class OnCoefficients(nn.Module):
@@ -30,8 +30,9 @@ class OnCoefficients(nn.Module):
 
     ``prepare(x, y)`` takes two things from training data. The block of modes: with ``truncation`` the least number
     on each axis that leaves a relative L2 error below it in y, at most those of the constructor. The ``scaling``:
-    with ``spectrum`` each coefficient is divided by its root mean square over the training data on the way in and
-    multiplied by it on the way out; with ``none`` all have the scale of the orthonormal transform of the array.
+    with ``channel`` each channel is divided by the root mean square of its coefficients over the training data on the
+    way in and multiplied by it on the way out; with ``none`` coefficients have the scale of the orthonormal transform
+    of the array.
     """
 
     def __init__(
@@ -100,12 +101,11 @@ class OnCoefficients(nn.Module):
         with torch.no_grad():
             if self.truncation is not None:
                 self.crop(self._needed(y))
-            if self.scaling == "spectrum":
+            if self.scaling == "channel":
                 for name, v in (("size_in", x), ("size_out", y)):
                     own: Tensor = getattr(self, name)
-                    rms = self.analyse(v.to(own)).square().mean(0).sqrt()
-                    largest = rms.flatten(1).amax(1).view(-1, *(1,) * self.grid.ndim)
-                    own.copy_(torch.maximum(rms, 1e-4 * largest).clamp_min(1e-12))
+                    rms = self.analyse(v.to(own)).square().mean(0).flatten(1).mean(1).sqrt()
+                    own.copy_(rms.clamp_min(1e-12).view(-1, *(1,) * self.grid.ndim).expand_as(own))
 
     def _needed(self, y: Tensor) -> tuple[int, ...]:
         """The least number of modes of each axis whose remainders together are below ``truncation`` of y."""
@@ -187,7 +187,7 @@ class T1(OnCoefficients):
         projection: int = 128,
         basis: str = "auto",
         truncation: float | None = 1e-3,
-        scaling: str = "spectrum",
+        scaling: str = "channel",
     ):
         super().__init__("T1", in_channels, out_channels, grid, modes, basis, truncation, scaling)
         if min(width, layers, projection) < 1:
@@ -276,7 +276,7 @@ class T1U(OnCoefficients):
         norm: str = "group",
         basis: str = "auto",
         truncation: float | None = 1e-3,
-        scaling: str = "spectrum",
+        scaling: str = "channel",
     ):
         super().__init__("T1U", in_channels, out_channels, grid, modes, basis, truncation, scaling)
         if width < 1 or levels < 1:

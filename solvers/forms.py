@@ -73,7 +73,9 @@ class Form(ABC):
         parts = []
         for k in self.problem.reads:
             v: Tensor = getattr(inputs, k)
-            parts.append(v if k != "mu" else v.view(*v.shape, *(1,) * self.space.ndim).expand(*v.shape, *self.space.shape))
+            parts.append(
+                v if k != "mu" else v.view(*v.shape, *(1,) * self.space.ndim).expand(*v.shape, *self.space.shape)
+            )
         return torch.cat([p.double() for p in parts], 1)
 
     def inputs(self, raw: Tensor) -> Dataset:
