@@ -2,9 +2,10 @@
 
     python benchmarks/spectral_loss.py [--seconds 80] [--sides periodic|dirichlet]
 
--Lap u = f on the unit square, f a Matern field (length .2), new ones in every step; selection on 20 solved samples, relative
-L2 error on 40 others, 128 x 128 points. Each row trains for as many steps as ``--seconds`` of processor time hold: NSM on its
-31 x 31 coefficients, and FNOs of the same width and as many modes on a grid, with differences of second order.
+-Lap u = f on the unit square, f a Matern field (length .2), new ones in every step; selection on 20 solved samples,
+relative L2 error on 40 others, 128 x 128 points. Each row trains for as many steps as ``--seconds`` of processor time
+hold: NSM on its 31 x 31 coefficients, and FNOs of the same width and as many modes on a grid, with differences of
+second order.
 """
 
 import argparse

@@ -2,9 +2,9 @@
 
     python benchmarks/t1_step.py [--repeats 3] [--batch 4] [--width 32] [--layers 4] [--modes 24]
 
-A step is forward, loss, backward and AdamW. T1 steps on coefficients, as ``NeuralSurrogate`` trains it (inputs and targets
-transformed once, before the first step); the second ratio is that of T1 on fields, with a transform of both and an
-inverse in every step. Prints one row per grid: median CPU seconds of the three, and the ratios.
+A step is forward, loss, backward and AdamW. T1 steps on coefficients, as ``NeuralSurrogate`` trains it (inputs and
+targets transformed once, before the first step); the second ratio is that of T1 on fields, with a transform of both
+and an inverse in every step. Prints one row per grid: median CPU seconds of the three, and the ratios.
 """
 
 import argparse

@@ -20,11 +20,11 @@ from .unet import check_input
 class NSM(nn.Module):
     """u^ = D_0 s D_1 s D_2 s B_L .. s B_1 s D_3 s D_4 (a^, x^), B = W + D: coefficients in, coefficients out.
 
-    a^ (*modes, C) are coefficients in real waves on periodic axes, Chebyshev polynomials on Chebyshev points, cosines on
-    cells and nodes; x^ those of the coordinates, each axis scaled to [0, 1]. W mixes the channels of each mode by a
-    matrix of its own, the D are one matrix and bias for all modes, and s acts on as many collocation points as there are
-    modes: inverse transform, activation, transform. Du, Chalapathi and Krishnapriyan, Neural Spectral Methods, ICLR 2024,
-    arXiv:2312.05225, section 3.1.
+    a^ (*modes, C) are coefficients in real waves on periodic axes, Chebyshev polynomials on Chebyshev points, cosines
+    on cells and nodes; x^ those of the coordinates, each axis scaled to [0, 1]. W mixes the channels of each mode by a
+    matrix of its own, the D are one matrix and bias for all modes, and s acts on as many collocation points as there
+    are modes: inverse transform, activation, transform. Du, Chalapathi and Krishnapriyan, Neural Spectral Methods,
+    ICLR 2024, arXiv:2312.05225, section 3.1.
 
     x (B, C_in, *space) at any resolution of the grid's domain that holds the modes -> (B, C_out, *space).
 

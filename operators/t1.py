@@ -23,10 +23,10 @@ SCALINGS = ("channel", "none")
 class OnCoefficients(nn.Module):
     """u = S . f(A x): analysis, a map of coefficients, synthesis; what ``T1`` and ``T1U`` share.
 
-    The functions of each axis are orthonormal in the norm of the metrics (``OrthonormalBasis``), so a relative L2 error of
-    fields is one of coefficients. ``coefficients(c)`` maps (B, C_in, *counts) to (B, C_out, *counts); ``analyse`` and
-    ``synthesise`` go between fields and those. At another resolution than the grid's, fields are interpolated on the
-    way in and out by the axis's own functions.
+    The functions of each axis are orthonormal in the norm of the metrics (``OrthonormalBasis``), so a relative L2
+    error of fields is one of coefficients. ``coefficients(c)`` maps (B, C_in, *counts) to (B, C_out, *counts);
+    ``analyse`` and ``synthesise`` go between fields and those. At another resolution than the grid's, fields are
+    interpolated on the way in and out by the axis's own functions.
 
     ``prepare(x, y)`` takes two things from training data. The block of modes: with ``truncation`` the least number
     on each axis that leaves a relative L2 error below it in y, at most those of the constructor. The ``scaling``:

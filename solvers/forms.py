@@ -168,8 +168,8 @@ class BoxForm(Form):
 
 
 class EvolutionForm(Form):
-    """u_t - L u - N(u) on a periodic box: u = u0 + ``scale`` t/T v. The right side is the problem's ``tendency``, at the
-    points of a Chebyshev axis of time (or of a uniform one, with differences of second order)."""
+    """u_t - L u - N(u) on a periodic box: u = u0 + ``scale`` t/T v. The right side is the problem's ``tendency``, at
+    the points of a Chebyshev axis of time (or of a uniform one, with differences of second order)."""
 
     def __init__(self, problem: EvolutionProblem, points: int | Sequence[int], derivative: str = "spectral"):
         self.evolution = problem
@@ -209,7 +209,7 @@ class EvolutionForm(Form):
         return raw[:, at : at + self.out_channels].to(v) + scale * s * v
 
     def residual(self, u: Tensor, raw: Tensor) -> Tensor:
-        n, c, t = u.shape[:3]
+        n, t = u.shape[0], u.shape[2]
         if self.transform is None:
             u_t = torch.gradient(u, spacing=self.grid.axes[0].spacing, dim=2, edge_order=2)[0]
         else:

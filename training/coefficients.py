@@ -1,12 +1,12 @@
 """Training on coefficients: networks whose loss needs no inverse transform, on pairs that were transformed once.
 
-A network with ``analyse`` (fields to coefficients, orthonormal in the norm of the metrics) and ``coefficients`` (those of
-the input to those of the output), such as ``nwidth.operators.T1``, has by Parseval
+A network with ``analyse`` (fields to coefficients, orthonormal in the norm of the metrics) and ``coefficients`` (those
+of the input to those of the output), such as ``nwidth.operators.T1``, has by Parseval
 
     |decode(p) - u|^2 = sum_c s_c^2 (|p_c - a_c|^2 + r_c^2),
 
-p its output as coefficients, a those of u taken back through ``decode``, s the scale of each channel and r the part of u
-outside the kept block, which no output changes. So ``RelativeL2`` costs a sum over coefficients.
+p its output as coefficients, a those of u taken back through ``decode``, s the scale of each channel and r the part of
+u outside the kept block, which no output changes. So ``RelativeL2`` costs a sum over coefficients.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from torch.utils.data import Dataset as TorchDataset
 from ..backends import Grid, Mesh
 from .batches import Pairs
 from .losses import RelativeL2, _relative
-from .tasks import Task
 
 BLOCK = 2**24  # values transformed at a time
 
@@ -41,8 +40,8 @@ class OnCoefficients(nn.Module):
 class CoefficientPairs(TorchDataset):
     """(coefficients of x, targets) of pairs; computed once where these keep theirs in memory.
 
-    Targets (B, C, K + 2): the K coefficients of u, taken back through ``decode`` and times the scale of the channel; the
-    norm of what is outside the block; the norm of u.
+    Targets (B, C, K + 2): the K coefficients of u, taken back through ``decode`` and times the scale of the channel;
+    the norm of what is outside the block; the norm of u.
     """
 
     def __init__(self, pairs: Pairs, network: nn.Module, scale: Tensor):

@@ -34,8 +34,8 @@ class ResidualLoss(ABC):
 class SpectralLoss(ResidualLoss):
     """|r|^2 from the spectral coefficients of r by Parseval: Du et al., arXiv:2312.05225, section 3.2.
 
-    Derivatives are exact for functions of as many modes as points. So is |r|^2 where the points hold the modes of r too:
-    give p (m - 1) + 1 points for m modes where the equation has products of p factors.
+    Derivatives are exact for functions of as many modes as points. So is |r|^2 where the points hold the modes of r
+    too: give p (m - 1) + 1 points for m modes where the equation has products of p factors.
     """
 
     derivative = "spectral"

@@ -38,10 +38,10 @@ class SelfSupervised(NeuralSurrogate):
     equation there. Answers at other points and times are interpolated from the collocation points: exactly, for the
     functions that these hold.
 
-    ``network``, ``optimizer``, ``schedule``, ``training`` as in ``NeuralSurrogate``. ``loss`` is a ``ResidualLoss``, which
-    also says what the points are. ``problem``: the equation and the law of its inputs; None takes the one that the data
-    record. ``scale``: size of the output before it is changed, 1e-3 in the published code. An epoch counts as many steps
-    as passes over the training samples would take, whose number is all that is taken from them.
+    ``network``, ``optimizer``, ``schedule``, ``training`` as in ``NeuralSurrogate``. ``loss`` is a ``ResidualLoss``,
+    which also says what the points are. ``problem``: the equation and the law of its inputs; None takes the one that
+    the data record. ``scale``: size of the output before it is changed, 1e-3 in the published code. An epoch counts as
+    many steps as passes over the training samples would take, whose number is all that is taken from them.
     """
 
     def __init__(

@@ -120,5 +120,5 @@ def test_errors(poisson):
     s = surrogate(steps=1)
     s.fit(poisson[:8], None)
     darcy = Darcy().simulate(range(2), 0, Darcy().grid(8))
-    with pytest.raises(NWidthError, match="trajectories|channels|data of"):
+    with pytest.raises(NWidthError, match="data of Poisson"):
         s.predict(replace(darcy.inputs(), a=None, mu=torch.rand(2, 1)))
