@@ -22,9 +22,9 @@ def settings(**options):
 
 
 def surrogate(loss=None, network=None, lr=5e-3, **options):
-    network = network or partial(NSM, modes=7, width=8, depth=1)
+    network = network or partial(NSM, modes=9, width=8, depth=1)
     optimizer = partial(torch.optim.Adam, lr=lr)
-    return SelfSupervised(network, optimizer, loss or SpectralLoss(7), OneCycle(), settings(**options))
+    return SelfSupervised(network, optimizer, loss or SpectralLoss(9), OneCycle(), settings(**options))
 
 
 def error(s, data):
@@ -37,7 +37,7 @@ def poisson():
 
 
 def test_poisson_is_learned_without_solutions(poisson, tmp_path):
-    s = surrogate(steps=150, lr=1e-2)
+    s = surrogate(steps=240, lr=1e-2)
     log = s.fit(poisson[:8], poisson[8:16], seed=0)
     assert isinstance(log, FitLog) and error(s, poisson[16:]) < 0.05
     save_state(tmp_path / "s.safetensors", s.state_dict())
