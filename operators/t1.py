@@ -35,6 +35,11 @@ class OnCoefficients(nn.Module):
     of the array.
     """
 
+    kept: Tensor
+    size_in: Tensor
+    size_out: Tensor
+    places: Tensor
+
     def __init__(
         self,
         name: str,

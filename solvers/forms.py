@@ -149,7 +149,7 @@ class BoxForm(Form):
             if any(ends):
                 s = (axis.coordinates() - axis.lo) / axis.length
                 wave = {(True, True): torch.sin(torch.pi * s), (True, False): torch.sin(torch.pi / 2 * s)}
-                factor = wave.get(ends, torch.cos(torch.pi / 2 * s))  # type: ignore[call-overload]
+                factor = wave.get(ends, torch.cos(torch.pi / 2 * s))
                 u = u * factor.to(u).view(-1, *(1,) * (self.grid.ndim - 1 - i))
         if self.box.singular:
             weights = self.grid.weights()
