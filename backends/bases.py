@@ -153,6 +153,35 @@ class ExtendedFourierBasis(FourierBasis):
 
 
 @dataclass(frozen=True)
+class RealFourierBasis(Basis):
+    """1, cos 2 pi s, -sin 2 pi s, cos 4 pi s, ... at s_j = j/n: a real Fourier series in real numbers.
+
+    Their coefficients are the real and imaginary parts of c_0, 2 c_1, 2 c_2, ... of ``FourierBasis``. Computed by
+    products with matrices only.
+    """
+
+    fast: ClassVar[bool] = False
+
+    def frequencies(self, m: int) -> Tensor:
+        return (torch.arange(m) + 1) // 2
+
+    def points(self, n: int) -> Tensor:
+        return torch.arange(n, dtype=torch.float64) / n
+
+    def analysis(self, n: int, m: int) -> Tensor:
+        k = self.frequencies(m)
+        ends = (k == 0) | (2 * k == n)  # of mean square 1 over the points, all others of 1/2
+        return self.synthesis(n, m).T * torch.where(ends, 1.0, 2.0).double()[:, None] / n
+
+    def synthesis(self, n: int, m: int, order: int = 0) -> Tensor:
+        k = self.frequencies(m)
+        turns = (torch.outer(torch.arange(n), k) % n).double() / n
+        sine = (torch.arange(m) % 2 == 0) & (k > 0)
+        quarters = order + sine.double()  # -sin is cos a quarter of a turn on, as is each derivative
+        return (2 * math.pi * k.double()) ** order * torch.cos(2 * math.pi * turns + quarters * math.pi / 2)
+
+
+@dataclass(frozen=True)
 class CosineBasis(Basis):
     """cos(pi k s), k = 0 .. m-1: DCT-II on cell centres, DCT-I on nodes that include both ends."""
 
@@ -249,6 +278,20 @@ class ChebyshevBasis(Basis):
         even = (j + k) % 2 == 0
         g = 0.5 / (1 - torch.where(even, j + k, 0.0) ** 2) + 0.5 / (1 - torch.where(even, j - k, 0.0) ** 2)
         return torch.where(even, g, 0.0)
+
+
+def real_basis(axis: Axis) -> Basis:
+    """Real functions with which an axis interpolates: waves, cosines or polynomials by its kind."""
+    if axis.kind == "listed":
+        raise NWidthError(
+            f"spectral basis of axis {axis.name!r}",
+            got="listed points",
+            expected="periodic, nodal, cell or chebyshev",
+            fix="interpolate the data onto such points",
+        )
+    if axis.kind in ("cell", "nodal"):
+        return CosineBasis(axis.kind)
+    return RealFourierBasis() if axis.kind == "periodic" else ChebyshevBasis()
 
 
 def is_half(basis: Basis) -> bool:

@@ -98,7 +98,7 @@ def axis_operator(basis: Basis, u: Tensor, axis: int, n: int, order: int) -> Ten
     if isinstance(basis, FourierBasis):
         basis = replace(basis, half=True)
     old = operator.index(u.shape[axis])
-    if max(old, n) <= LONGEST_OPERATOR or (order > 0 and not isinstance(basis, FourierBasis)):
+    if not basis.fast or max(old, n) <= LONGEST_OPERATOR or (order > 0 and not isinstance(basis, FourierBasis)):
         return apply_matrix(table(basis, "operator", old, n, order, u.dtype, u.device), u, axis)
     m = min(basis.limit(old), basis.limit(n))
     c = _fft_analysis(basis, u, axis, m)

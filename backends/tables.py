@@ -8,10 +8,31 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from .bases import Basis, ChebyshevBasis, CosineBasis, ExtendedFourierBasis, FourierBasis, SineBasis, is_half
+from .bases import (
+    Basis,
+    ChebyshevBasis,
+    CosineBasis,
+    ExtendedFourierBasis,
+    FourierBasis,
+    RealFourierBasis,
+    SineBasis,
+    is_half,
+)
 from .grid import Axis
+from .orthonormal import OrthonormalBasis
 
-KINDS = {k.__name__: k for k in (FourierBasis, ExtendedFourierBasis, CosineBasis, SineBasis, ChebyshevBasis)}
+KINDS = {
+    k.__name__: k
+    for k in (
+        FourierBasis,
+        RealFourierBasis,
+        ExtendedFourierBasis,
+        CosineBasis,
+        SineBasis,
+        ChebyshevBasis,
+        OrthonormalBasis,
+    )
+}
 
 
 def table(basis: Basis, what: str, n: int, m: int, order: int, dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -8,7 +8,16 @@ import torch
 from torch import Tensor
 
 from ..errors import NWidthError
-from .bases import Basis, ChebyshevBasis, CosineBasis, ExtendedFourierBasis, FourierBasis, SineBasis, is_half
+from .bases import (
+    Basis,
+    ChebyshevBasis,
+    CosineBasis,
+    ExtendedFourierBasis,
+    FourierBasis,
+    RealFourierBasis,
+    SineBasis,
+    is_half,
+)
 from .grid import Axis, Grid
 from .modes import ModeLayout, Modes
 from .spectral_paths import (
@@ -30,6 +39,7 @@ __all__ = [
     "ExtendedFourierBasis",
     "Fourier",
     "FourierBasis",
+    "RealFourierBasis",
     "SineBasis",
     "Transform",
     "convolve",

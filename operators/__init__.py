@@ -10,8 +10,10 @@ from .fno import FNO
 from .lsm import LSM
 from .mgno import MgNO
 from .neuralop import NeuralopModel
+from .nsm import NSM
 from .pointwise import ChannelLinear, ChannelMLP, Coordinates
 from .spectral import SpectralConv
+from .t1 import T1, T1U
 from .unet import UNet
 from .uno import UNO
 
@@ -19,6 +21,9 @@ __all__ = [
     "FFNO",
     "FNO",
     "LSM",
+    "NSM",
+    "T1",
+    "T1U",
     "UNO",
     "ChannelLinear",
     "ChannelMLP",

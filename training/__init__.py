@@ -6,7 +6,9 @@ from .losses import BoundaryTraces, Mixture, RelativeH1, RelativeL2, RelativeLp
 from .neural import NeuralSurrogate
 from .optimizers import Muon
 from .physics import PhysicsResidual
+from .residual import PointwiseLoss, ResidualLoss, SpectralLoss
 from .schedules import Constant, Cosine, OneCycle, Plateau, Schedule, Step
+from .self_supervised import SelfSupervised
 from .settings import TrainingSettings
 from .spectral_losses import RelativeBands, RelativeSobolev
 
@@ -22,12 +24,16 @@ __all__ = [
     "OneCycle",
     "PhysicsResidual",
     "Plateau",
+    "PointwiseLoss",
     "RelativeBands",
     "RelativeH1",
     "RelativeL2",
     "RelativeLp",
     "RelativeSobolev",
+    "ResidualLoss",
     "Schedule",
+    "SelfSupervised",
+    "SpectralLoss",
     "Step",
     "TrainingSettings",
 ]

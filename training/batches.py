@@ -79,11 +79,15 @@ class StepBatches(Sampler[list[int]]):
     def __len__(self) -> int:
         return self.steps
 
+    def processes(self) -> tuple[int, int]:
+        """(this process, how many there are)."""
+        if self.rank is not None and self.world is not None:
+            return self.rank, self.world
+        ready = distributed.is_available() and distributed.is_initialized()
+        return (distributed.get_rank(), distributed.get_world_size()) if ready else (0, 1)
+
     def __iter__(self) -> Iterator[list[int]]:
-        rank, world = self.rank, self.world
-        if rank is None or world is None:
-            ready = distributed.is_available() and distributed.is_initialized()
-            rank, world = (distributed.get_rank(), distributed.get_world_size()) if ready else (0, 1)
+        rank, world = self.processes()
         order: list[int] = []
         epoch = -1
         for step in range(self.start, self.steps):

@@ -27,7 +27,7 @@ from .losses import evaluate
 from .optimizers import make_optimizer
 from .schedules import Schedule
 from .settings import TrainingSettings
-from .tasks import Task
+from .tasks import Direct, Task
 
 
 class Steps(pl.LightningModule):
@@ -39,7 +39,7 @@ class Steps(pl.LightningModule):
     def __init__(
         self,
         network: nn.Module,
-        task: Task,
+        task: Task | Direct,
         loss: nn.Module,
         optimizer: Callable,
         schedule: Schedule,
@@ -248,7 +248,7 @@ class Bar(pl.Callback):
 def run_training(
     network: nn.Module,
     pairs: Pairs,
-    task: Task,
+    task: Task | Direct,
     loss: nn.Module,
     optimizer: Callable,
     schedule: Schedule,
@@ -258,12 +258,13 @@ def run_training(
     seed: int,
     folder: Path | None,
     title: str,
+    stream: type[StepBatches] = StepBatches,
 ) -> Keeper:
     """Train ``network`` in place and leave the weights with the least validation error in it.
 
     A checkpoint in ``folder`` is continued: the result is that of an uninterrupted run with the same seed.
     """
-    batches = StepBatches(len(pairs), settings.batch_size, 1, seed, images=len(pairs.images))
+    batches = stream(len(pairs), settings.batch_size, 1, seed, images=len(pairs.images))
     batches.steps = steps = settings.steps or settings.epochs * batches.per_epoch
     collate: Any = whole
     loader: DataLoader = DataLoader(

@@ -181,7 +181,7 @@ class Mixture(nn.Module):
         return torch.stack(parts).sum()
 
 
-def evaluate(loss: nn.Module, p: Tensor, u: Tensor, grid: Grid | Mesh, predicted: Dataset | None) -> Tensor:
+def evaluate(loss: nn.Module, p: Tensor, u: Tensor, grid: Grid | Mesh | None, predicted: Dataset | None) -> Tensor:
     """The loss, with the prediction as a data set where it wants that."""
     if not getattr(loss, "reads_inputs", False):
         return loss(p, u, grid)

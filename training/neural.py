@@ -60,6 +60,7 @@ class NeuralSurrogate(Surrogate):
 
     def fit(self, train: Dataset, val: Dataset | None, *, seed: int = 0, folder: Path | None = None) -> FitLog:
         from .batches import Pairs
+        from .coefficients import arrange
         from .engine import run_training
 
         self.check(train)
@@ -87,22 +88,18 @@ class NeuralSurrogate(Surrogate):
             self._prepare(pairs, seed)
         else:
             self._take_over(options.init_from)
-        run: Any = torch.compile(self.network) if options.compile else self.network
-        validate = None if val is None else lambda module: self._errors(module, val)
-        if validate is None and self.schedule.needs_validation:
-            raise NWidthError(
-                f"schedule {type(self.schedule).__name__}",
-                got="no validation samples",
-                expected="a validation split",
-                fix="set split.val, or another schedule",
-            )
+        network, batches, task, loss = arrange(self.network, pairs, self.loss, options)
+        whole = None if network is self.network else self.network
+        run: Any = torch.compile(network) if options.compile else network
+        validate = None if val is None else lambda module: self._errors(whole or module, val)
+        self._need_validation(val)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             keeper = run_training(
                 run,
-                pairs,
-                self.task,
-                self.loss,
+                batches,
+                task,
+                loss,
                 self.optimizer,
                 self.schedule,
                 options,
@@ -130,6 +127,15 @@ class NeuralSurrogate(Surrogate):
             if best is keeper.history[-1] and len(keeper.history) > 3:
                 log.notes.append("the last epoch was the best: longer training may help")
         return log
+
+    def _need_validation(self, val: Dataset | None) -> None:
+        if val is None and self.schedule.needs_validation:
+            raise NWidthError(
+                f"schedule {type(self.schedule).__name__}",
+                got="no validation samples",
+                expected="a validation split",
+                fix="set split.val, or another schedule",
+            )
 
     def _build(self) -> nn.Module:
         assert self.task is not None
@@ -251,9 +257,12 @@ class NeuralSurrogate(Surrogate):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.task = load_task(state["task"], self.dtype)
         self.symmetries = list(state["symmetries"])
+        self._load_network(state["network"])
+
+    def _load_network(self, state: Mapping[str, Tensor]) -> None:
         with torch.random.fork_rng():
             self.network = self._build()
-        self._load(state["network"], "load", "the config and weights of one run")
+        self._load(state, "load", "the config and weights of one run")
         self.network.eval()
 
     def _load(self, weights: Mapping[str, Any], where: str, expected: str) -> None:

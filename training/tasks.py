@@ -203,6 +203,25 @@ class Task(ABC):
         return self
 
 
+class Direct:
+    """What a training step needs of a task, where outputs and targets are compared as they come and are no fields."""
+
+    def decode(self, out: Tensor, x: Tensor) -> Tensor:
+        return out
+
+    def answers(self, network: Network, x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        yield x, self.decode(network(x), x), y
+
+    def restrict(self, v: Tensor, factor: int) -> Tensor:
+        return v
+
+    def predicted(self, x: Tensor, p: Tensor) -> None:
+        return None
+
+    def loss_grid(self, shape: tuple[int, ...]) -> None:
+        return None
+
+
 class Steady(Task):
     """(a, u0, mu) -> u for problems without time."""
 
