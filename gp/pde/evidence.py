@@ -105,7 +105,8 @@ def learn(
     theta_q <- theta_q (a' K_q a) / (s^2 tr(C^(-1) K_q)), lambda alike with K = I, where C = A S A' + lambda I, a = C^(-1) y
     (MacKay 1992, Neural Computation 4, equation 3). By Cholesky on the smaller side, hence with lambda of at least
     ``floor`` times the largest diagonal entry of C. ``equal``: noise is in proportion to each row's prior standard
-    deviation. ``more``: prior variances of weights beyond those of the mixture, which stay.
+    deviation. ``more``: prior variances of weights beyond those of the mixture, which stay. ``y`` may hold several columns
+    that share the prior.
     """
     lam, m = 1e-6, len(mixture.bumps)
     for _ in range(steps):
@@ -150,7 +151,8 @@ class Ridge:
         W = A[:, active] * D
         if equal:
             scale = W.norm(dim=1).clamp_min(1e-12 * float(W.norm(dim=1).max()))
-            W, y = W / scale[:, None], y / scale
+            W, y = W / scale[:, None], y / (scale if y.ndim == 1 else scale[:, None])
+        y = y.reshape(len(y), -1)
         shift = lam * float(W.square().sum(1).max())
         tall = W.shape[0] > W.shape[1]
         gram = W.T @ W if tall else W @ W.T
@@ -159,25 +161,25 @@ class Ridge:
         if int(info):
             return None
         if tall:
-            white = torch.cholesky_solve((W.T @ y)[:, None], L)[:, 0]
+            white = torch.cholesky_solve(W.T @ y, L)
         else:
-            white = W.T @ torch.cholesky_solve(y[:, None], L)[:, 0]
+            white = W.T @ torch.cholesky_solve(y, L)
         return cls(W, y, D, active, L, shift, white)
 
     def weights(self) -> Tensor:
         w = torch.zeros(len(self.active), dtype=torch.float64)
-        w[self.active] = self.D * self.white
+        w[self.active] = self.D * self.white[:, 0]
         return w
 
     def moments(self) -> tuple[Tensor, Tensor, float]:
         """mean^2 / (s^2 S) and the share of each weight that the rows determine; the factor by which lambda changes."""
         n, rest = len(self.y), self.y - self.W @ self.white
-        amplitude2 = max(float(self.y @ rest) / self.shift / n, 1e-300)
+        amplitude2 = max(float((self.y * rest).sum()) / self.shift / self.y.numel(), 1e-300)
         if self.W.shape[0] > self.W.shape[1]:
             known = 1 - self.shift * torch.cholesky_inverse(self.L).diagonal()
         else:
             known = torch.linalg.solve_triangular(self.L, self.W, upper=False).square().sum(0)
         signal, informed = torch.zeros(2, len(self.active), dtype=torch.float64)
-        signal[self.active], informed[self.active] = self.white.square() / amplitude2, known.clamp(0, 1)
+        signal[self.active], informed[self.active] = self.white.square().mean(1) / amplitude2, known.clamp(0, 1)
         free = max(n - float(informed.sum()), 1e-3 * n)
-        return signal, informed, float(rest.square().sum()) / amplitude2 / self.shift / free
+        return signal, informed, float(rest.square().sum(0).mean()) / amplitude2 / self.shift / free
