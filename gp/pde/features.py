@@ -27,6 +27,7 @@ class FourierFeatures:
 
     centre: tuple[float, ...]
     frequencies: tuple[Tensor, ...]
+    cardinal = False
 
     @classmethod
     def regular(

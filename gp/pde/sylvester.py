@@ -28,6 +28,10 @@ class KroneckerSum:
     def __init__(self, matrices: Sequence[Tensor], shift: float = 0.0):
         if not 1 <= len(matrices) <= 3:
             raise NWidthError("KroneckerSum", got=f"{len(matrices)} axes", expected="1 to 3")
+        self.lu = None
+        if len(matrices) == 1:
+            self.lu = sl.lu_factor(matrices[0].numpy() + shift * np.eye(len(matrices[0])))
+            return
         first = matrices[0].numpy() + shift * np.eye(len(matrices[0]))
         whole = [first, *(m.numpy() for m in matrices[1:])]
         kind = "real" if len(matrices) == 2 else "complex"
@@ -39,6 +43,8 @@ class KroneckerSum:
         Raises NWidthError where the sum is singular to round-off.
         """
         G = F.numpy()
+        if self.lu is not None:
+            return torch.from_numpy(sl.lu_solve(self.lu, G))
         for i, Z in enumerate(self.Z):
             G = _along(Z.conj().T, G, i)
         X = self._triangular(G)
@@ -50,8 +56,6 @@ class KroneckerSum:
 
     def _triangular(self, G: np.ndarray) -> np.ndarray:
         T = self.T
-        if G.ndim == 1:
-            return sl.solve_triangular(T[0], G)
         if G.ndim == 2:
             return self._two(T[0], G)
         X = np.zeros(G.shape, dtype=complex)

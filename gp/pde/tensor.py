@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -32,6 +33,17 @@ def all_along(matrices: Sequence[Tensor], X: Tensor) -> Tensor:
     return X
 
 
+class Basis(Protocol):
+    """Functions of each axis: their values and derivatives at any of its coordinates, (n, size)."""
+
+    cardinal: bool  # one at a node of their own, zero at all others
+
+    @property
+    def sizes(self) -> tuple[int, ...]: ...
+
+    def line(self, axis: int, x: Tensor, order: int = 0) -> Tensor: ...
+
+
 @dataclass(frozen=True)
 class Line:
     """One axis: orthonormal functions of the nodes, U = Phi W, that carry the prior's principal directions.
@@ -55,19 +67,27 @@ class Space:
     """The functions of one choice of frequencies, priors and cut, with the equation's operators on them."""
 
     def __init__(
-        self, equation: Equation, features: FourierFeatures, priors: Sequence[Tensor], cut: float, conditions
+        self,
+        equation: Equation,
+        features: Basis,
+        priors: Sequence[Tensor],
+        cut: float,
+        conditions: Sequence[Condition],
+        axes: Sequence[Tensor],
     ):
         self.equation, self.features, self.cut = equation, features, cut
-        self.axes = equation.axes()
-        orders = list(terms_of(equation)) + list(equation.nonlinear_in)
-        self.conditions = conditions
+        self.axes, self.conditions = axes, conditions
+        orders = list(equation.terms(product([a[:1] for a in axes]), {})) + list(equation.nonlinear_in)
         self.lines = [self._line(i, prior, {o[i] for o in orders} | {0}) for i, prior in enumerate(priors)]
 
     def _line(self, axis: int, D: Tensor, orders: set[int]) -> Line:
         x = self.axes[axis]
-        U, s, Vh = svd(self.features.line(axis, x) * D, method="exact")
-        keep = s > self.cut * s[0]
-        U, W = U[:, keep], D[:, None] * Vh[keep].T / s[keep]
+        if self.features.cardinal:
+            U = W = torch.eye(len(x), dtype=torch.float64)
+        else:
+            U, s, Vh = svd(self.features.line(axis, x) * D, method="exact")
+            keep = s > self.cut * s[0]
+            U, W = U[:, keep], D[:, None] * Vh[keep].T / s[keep]
         derivatives = {o: U if o == 0 else self.features.line(axis, x, o) @ W for o in orders}
         rows = [functional(self.features, axis, self.equation, c) @ W for c in self.conditions if c.axis == axis]
         b = torch.stack(rows) if rows else U[:0]
@@ -119,12 +139,11 @@ class Space:
         return KroneckerSum(sums, shift)
 
 
-def terms_of(equation: Equation, x: Tensor | None = None) -> dict[Order, float | Tensor]:
-    points = equation.grid() if x is None else x
-    return {o: coefficient(c, points) for o, c in equation.terms(points, {}).items()}
+def terms_of(equation: Equation, x: Tensor) -> dict[Order, float | Tensor]:
+    return {o: coefficient(c, x) for o, c in equation.terms(x, {}).items()}
 
 
-def functional(features: FourierFeatures, axis: int, equation: Equation, c: Condition) -> Tensor:
+def functional(features: Basis, axis: int, equation: Equation, c: Condition) -> Tensor:
     end = torch.tensor([equation.box[axis][c.end]], dtype=torch.float64)
     total = torch.zeros(features.sizes[axis], dtype=torch.float64)
     for order, value in (c.terms or {(0,) * equation.ndim: 1.0}).items():
@@ -175,14 +194,14 @@ class TensorSpace:
                 expected="two or three axes, none unknown",
                 fix="use solver=gp, which takes scattered points",
             )
-        task = _Task(equation, self.iterations)
+        task = Task(equation, self.iterations)
         features = FourierFeatures.regular(
             equation.box, [max(2, int(n / OVERSAMPLING) // 2) for n in equation.shape], self.extension
         )
         priors = [torch.ones(n, dtype=torch.float64) for n in features.sizes]
-        found: list[_Answer] = []
+        found: list[Answer] = []
         for number in range(self.passes + 1):
-            mine = [task.answer(Space(equation, features, priors, cut, task.conditions)) for cut in self.cuts]
+            mine = [task.answer(Space(equation, features, priors, cut, task.conditions, task.axes)) for cut in self.cuts]
             best = min(mine, key=lambda a: a.between)
             found.append(best)
             if number and best.between > found[-2].between:
@@ -192,7 +211,7 @@ class TensorSpace:
         best = min(found, key=lambda a: a.between)
         return self._solution(task, best, found)
 
-    def _priors(self, answer: _Answer) -> list[Tensor]:
+    def _priors(self, answer: Answer) -> list[Tensor]:
         """Standard deviations of each axis' features: the marginal likelihood of the nodal values along that axis, in
         ``outputs`` random combinations of the lines of the grid that share a prior."""
         space, priors = answer.space, []
@@ -208,7 +227,7 @@ class TensorSpace:
             priors.append(mixture.density().sqrt())
         return priors
 
-    def _solution(self, task: _Task, best: _Answer, found: Sequence[_Answer]) -> Solution:
+    def _solution(self, task: Task, best: Answer, found: Sequence[Answer]) -> Solution:
         equation, features = task.equation, best.space.features
         notes = []
         if best.between > 0.1:
@@ -219,29 +238,13 @@ class TensorSpace:
             notes.append(f"Newton's method stopped at a residual of {best.residual:.1g}: raise iterations")
         errors: list[Tensor] = []
 
-        def lines(x: Tensor, order: Order) -> list[Tensor]:
-            return [features.line(i, x[:, i], order[i]) for i in range(equation.ndim)]
-
-        def values(parts: Sequence[Tensor], weights: Tensor) -> Tensor:
-            rest = torch.tensordot(parts[0], weights, dims=([1], [0]))
-            for part in parts[1:]:
-                rest = torch.einsum("nk,nk...->n...", part, rest)
-            return rest
-
         def predictor(x: Tensor, order: Order) -> tuple[Tensor, Tensor]:
             if not errors:
                 errors.extend(task.draws(best, self._priors(best), self.draws, self.seed))
-            grid = as_grid(x)
-            if grid is not None:
-                parts = [features.line(i, a, o) for i, (a, o) in enumerate(zip(grid, order))]
-                mean = all_along(parts, best.weights).reshape(-1)
-                square = sum(all_along(parts, e).reshape(-1).square() for e in errors)
-            else:
-                pieces = [lines(p, order) for p in x.split(2**12)]
-                mean = torch.cat([values(p, best.weights) for p in pieces])
-                square = sum(torch.cat([values(p, e) for p in pieces]).square() for e in errors)
+            mean = evaluate(features, best.weights, x, order)
+            square = torch.stack([evaluate(features, e, x, order).square() for e in errors]).mean(0)
             # the quantile of Student's t that 16 draws call for, as a normal one
-            return mean, (square / self.draws).sqrt() * (1 + 1.25 / self.draws)
+            return mean, square.sqrt() * (1 + 1.25 / self.draws)
 
         spectrum = [
             (features.frequencies[i], line.D[: len(features.frequencies[i])].square())
@@ -260,8 +263,23 @@ def as_grid(x: Tensor) -> list[Tensor] | None:
     return axes if torch.equal(product(axes), x) else None
 
 
+def evaluate(basis: Basis, weights: Tensor, x: Tensor, order: Order) -> Tensor:
+    """sum_k weights_k d^order phi_k at points (n, d); all at once where they are a tensor grid."""
+    grid = as_grid(x)
+    if grid is not None:
+        return all_along([basis.line(i, a, o) for i, (a, o) in enumerate(zip(grid, order))], weights).reshape(-1)
+    found = []
+    for part in x.split(2**11):
+        lines = [basis.line(i, part[:, i], o) for i, o in enumerate(order)]
+        rest = torch.tensordot(lines[0], weights, dims=([1], [0]))
+        for line in lines[1:]:
+            rest = torch.einsum("nk,nk...->n...", line, rest)
+        found.append(rest)
+    return torch.cat(found)
+
+
 @dataclass(frozen=True)
-class _Answer:
+class Answer:
     space: Space
     C: Tensor
     weights: Tensor
@@ -273,6 +291,7 @@ class _Answer:
     def record(self) -> dict[str, float]:
         return {
             "features": math.prod(self.space.features.sizes),
+            "points": math.prod(line.U.shape[0] for line in self.space.lines),
             "rank": max(line.U.shape[1] for line in self.space.lines),
             "cut": self.space.cut,
             "steps": self.steps,
@@ -281,13 +300,13 @@ class _Answer:
         }
 
 
-class _Task:
+class Task:
     """The equation at the nodes and between them, its boundary data, and the solve in one space."""
 
-    def __init__(self, equation: Equation, iterations: int):
+    def __init__(self, equation: Equation, iterations: int, axes: Sequence[Tensor] | None = None):
         self.equation, self.iterations = equation, iterations
-        axes = equation.axes()
-        self.grid, self.shape = product(axes), equation.shape
+        self.axes = axes = list(equation.axes() if axes is None else axes)
+        self.grid, self.shape = product(axes), tuple(len(a) for a in axes)
         self.f = self._finite(equation.source(self.grid)).reshape(self.shape)
         self.conditions = list(equation.conditions())
         self.data = []
@@ -296,7 +315,7 @@ class _Task:
             self.data.append(self._finite(c.value(side)).reshape([n for i, n in enumerate(self.shape) if i != c.axis]))
         if not self.conditions:
             raise NWidthError(type(equation).__name__, got="no conditions", expected="values or derivatives on sides")
-        self.terms = terms_of(equation)
+        self.terms = terms_of(equation, self.grid)
         self.constant = {o: float(c.mean()) if isinstance(c, Tensor) else float(c) for o, c in self.terms.items()}
         self.simple = not equation.nonlinear_in and all(
             not isinstance(c, Tensor) and sum(k > 0 for k in o) <= 1 for o, c in self.terms.items()
@@ -349,7 +368,7 @@ class _Task:
             total = total + g * space.at_nodes(C, o)
         return total
 
-    def answer(self, space: Space) -> _Answer:
+    def answer(self, space: Space) -> Answer:
         C, inverse = space.lifted(self.data), space.inverse(self.constant)
         scale = float(space.project(self.f).norm()) or 1.0
         before, converged, steps = math.inf, False, 0
@@ -378,7 +397,7 @@ class _Task:
         size = float(self.f.square().mean().sqrt()) or 1.0
         between = float(off.square().mean().sqrt()) / size
         residual = float(misfit.square().mean().sqrt()) / size
-        return _Answer(space, C, weights, residual, between, converged, steps)
+        return Answer(space, C, weights, residual, between, converged, steps)
 
     def newton_step(self, space: Space, C: Tensor, R: Tensor, inverse: KroneckerSum, tolerance: float = 1e-4) -> Tensor:
         """(tangent at C) step = R on the space, by GMRES with the sum over axes as its preconditioner."""
@@ -394,7 +413,7 @@ class _Task:
         )
         return inverse.solve(torch.from_numpy(y.reshape(shape)))
 
-    def draws(self, best: _Answer, priors: Sequence[Tensor], count: int, seed: int) -> list[Tensor]:
+    def draws(self, best: Answer, priors: Sequence[Tensor], count: int, seed: int) -> list[Tensor]:
         """Errors, as weights, of the linearised solve for solutions drawn from the prior."""
         space, features, generator = best.space, best.space.features, torch.Generator().manual_seed(seed)
         white = best.weights
@@ -405,7 +424,7 @@ class _Task:
         linear = not slopes and self.simple
         errors = []
         orders = {*self.terms, *slopes}
-        nodes = [{k: features.line(i, a, k) for k in {o[i] for o in orders}} for i, a in enumerate(self.equation.axes())]
+        nodes = [{k: features.line(i, a, k) for k in {o[i] for o in orders}} for i, a in enumerate(self.axes)]
         for _ in range(count):
             w = s * torch.randn(best.weights.shape, generator=generator, dtype=torch.float64)
             for i, D in enumerate(priors):
@@ -420,7 +439,7 @@ class _Task:
             for c in self.conditions:
                 row = functional(features, c.axis, self.equation, c)
                 flat = torch.tensordot(row, w, dims=([0], [c.axis]))
-                data.append(all_along([features.line(i, a) for i, a in enumerate(self.equation.axes()) if i != c.axis], flat))
+                data.append(all_along([features.line(i, a) for i, a in enumerate(self.axes) if i != c.axis], flat))
             C = space.lifted(data)
             for _ in range(2 if linear else 4):
                 R = space.project(f - self.tangent(space, C, slopes))
@@ -428,7 +447,7 @@ class _Task:
             errors.append(w - space.weights(C))
         return [e * self._size(best, errors) for e in errors]
 
-    def _size(self, best: _Answer, errors: Sequence[Tensor]) -> float:
+    def _size(self, best: Answer, errors: Sequence[Tensor]) -> float:
         """The factor that gives errors the size seen between the nodes: of the equation's residual, or of the conditions'
         misfit where that asks for more."""
         features, points = best.space.features, self.points_between
@@ -446,10 +465,10 @@ class _Task:
         wall = math.sqrt(sum(v**2 for v in size[1:]) / len(errors))
         return max(observed / max(predicted, 1e-300), size[0] / max(wall, 1e-300))
 
-    def _between(self, weights: Tensor, features: FourierFeatures, o: Order) -> Tensor:
+    def _between(self, weights: Tensor, features: Basis, o: Order) -> Tensor:
         return all_along([features.line(i, a, k) for i, (a, k) in enumerate(zip(self.between, o))], weights).reshape(-1)
 
-    def _walls(self, weights: Tensor, features: FourierFeatures) -> Tensor:
+    def _walls(self, weights: Tensor, features: Basis) -> Tensor:
         """What the conditions see of u between the nodes of their sides."""
         found = []
         for c in self.conditions:
