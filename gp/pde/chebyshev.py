@@ -88,7 +88,7 @@ class Reference(Chebyshev):
     Points grow by half at each step, from the equation's own up to ``most`` a side (1D, 2D, 3D).
     """
 
-    def __init__(self, accuracy: float = 1e-10, most: Sequence[int] = (2400, 500, 60), iterations: int = 30):
+    def __init__(self, accuracy: float = 1e-9, most: Sequence[int] = (2400, 500, 60), iterations: int = 30):
         super().__init__(None, iterations)
         self.accuracy, self.most = accuracy, tuple(most)
 
