@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -136,12 +136,16 @@ class Observations:
 
 @dataclass(frozen=True)
 class Cloud:
-    """An irregular domain as points: where the equation holds, where u is given, and its values there."""
+    """An irregular domain as points: where the equation holds, where u is given, and its values there.
+
+    ``corners`` (two dimensions): re-entrant corners as (x, y, angle of one edge, interior angle anticlockwise from it);
+    None looks for them among the boundary points, () has none.
+    """
 
     interior: Tensor
     boundary: Tensor
     values: Tensor
-    corners: Sequence[Sequence[float]] = field(default_factory=tuple)
+    corners: Sequence[tuple[float, float, float, float]] | None = None
 
 
 def product(axes: Sequence[Tensor]) -> Tensor:

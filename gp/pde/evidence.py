@@ -128,7 +128,8 @@ def held_out(A: Tensor, y: Tensor, S: Tensor, lam: float, *, equal: bool = True,
     ridge = Ridge.of(A[~left], y[~left], S, lam, equal)
     if ridge is None:
         return math.inf
-    return float((y[left] - A[left] @ ridge.weights()).norm() / y[left].norm().clamp_min(1e-300))
+    size = max(float(y[left].norm()), float(y.norm()) * (int(left.sum()) / len(y)) ** 0.5)
+    return float((y[left] - A[left] @ ridge.weights()).norm()) / max(size, 1e-300)
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ class GP:
         lines: bool = True,
         passes: int = 2,
         iterations: int = 40,
-        max_features: int = 3000,
+        max_features: int = 1500,
         draws: int = 16,
         seed: int = 0,
     ):

@@ -63,6 +63,10 @@ class Collocation:
         else:
             self.interior = checked(equation.grid() if interior is None else interior, equation.ndim, "points")
             self.blocks = [condition_block(equation, c, equation.side(c)) for c in equation.conditions()]
+        self.box = equation.box
+        if cloud is not None or interior is not None:  # the points say where the domain is
+            every = torch.cat([self.interior, *(b.points for b in self.blocks)])
+            self.box = tuple(zip(every.amin(0).tolist(), every.amax(0).tolist()))
         self.f = equation.source(self.interior).double()
         self.observations = observations
         if observations is not None:

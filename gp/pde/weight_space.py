@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...errors import NWidthError
+from .corners import Corner, CornerFeatures, find_corners
 from .equation import Cloud, Equation, Observations, Order
 from .evidence import Posterior, held_out, learn
 from .features import EXTENSION, FourierFeatures
@@ -73,7 +74,7 @@ class WeightSpace:
         updates: int = 12,
         lines: bool = True,
         iterations: int = 40,
-        max_features: int = 3000,
+        max_features: int = 1500,
     ):
         if not extension > 1:
             raise NWidthError("WeightSpace", got=f"extension={extension}", expected="a number above 1")
@@ -92,13 +93,19 @@ class WeightSpace:
     ) -> Solution:
         collocation = Collocation(equation, interior, cloud, observations)
         fits: list[Fit] = []
+        corners: Sequence[Corner] = ()
+        if cloud is not None and equation.ndim == 2:
+            found = cloud.corners
+            corners = find_corners(collocation.interior, cloud.boundary) if found is None else found
         uniform = cloud is None and interior is None and not equation.jitter
         for band in self.bands:
             # equally spaced points cannot tell frequencies beyond their Nyquist limit from those below
             counts = self._counts(collocation, min(band, self.extension * OVERSAMPLING) if uniform else band)
-            if fits and math.prod(2 * c - 1 for c in counts) <= fits[-1].features.size:
+            if fits and math.prod(2 * c - 1 for c in counts) <= math.prod(fits[-1].features.sizes):
                 break
-            fits.append(self._fit(collocation, FourierFeatures.regular(equation.box, counts, self.extension)))
+            features = FourierFeatures.regular(collocation.box, counts, self.extension)
+            features = CornerFeatures.beside(features, corners) if len(corners) else features
+            fits.append(self._fit(collocation, features))
             if fits[-1].held_out < RESOLVED:
                 break
         else:
@@ -110,7 +117,7 @@ class WeightSpace:
     def _counts(self, collocation: Collocation, band: float) -> list[int]:
         equation = collocation.equation
         n, d = len(collocation.interior), equation.ndim
-        sides = [b - a for a, b in equation.box]
+        sides = [b - a for a, b in collocation.box]
         total = min(band * n / OVERSAMPLING, self.max_features)
         each = total ** (1 / d) / math.prod(sides) ** (1 / d)
         return [max(2, int(each * side) // 2) for side in sides]
@@ -163,7 +170,7 @@ class WeightSpace:
                 f"the equation is not resolved (rows held out are predicted with an error of {best.held_out:.1g}): "
                 "raise points, or bands where the points are not equally spaced"
             )
-        if any(f.features.size >= 0.95 * self.max_features for f in fits):
+        if any(math.prod(f.features.sizes) >= 0.9 * self.max_features for f in fits):
             notes.append(f"the band was limited by max_features={self.max_features}")
         if not best.state.converged:
             notes.append(f"Gauss-Newton steps stopped at a residual of {best.state.residual:.1g}: raise iterations")
