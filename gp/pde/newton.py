@@ -134,7 +134,7 @@ class Newton:
             move = max(_change(u_new[o], u[o]) for o in u) + (_change(p_new, p) if len(p) else 0.0)
             w, p, u = w_new, p_new, u_new
             if move < 1e-11 or steps >= self.iterations:
-                converged = move < 1e-6
+                converged = move < 1e-6 or self._residual(w, p, scales) < 1e-8
                 break
         return State(posterior, whole, y, wide, w, p, u, scales, self._residual(w, p, scales), converged, steps)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from ...errors import NWidthError
 from .corners import Corner, CornerFeatures, find_corners
-from .equation import Cloud, Equation, Observations, Order
+from .equation import Cloud, Equation, Observations, Order, product
 from .evidence import Posterior, held_out, learn
 from .features import EXTENSION, FourierFeatures
 from .lines import find_lines
@@ -112,6 +112,9 @@ class WeightSpace:
             if self.lines and equation.ndim == 1 and observations is None and (lined := self._with_lines(collocation, fits[-1])):
                 fits.append(lined)
         best = max(fits, key=lambda f: f.posterior.log_evidence)
+        if cloud is None and interior is None:
+            unseen = between(collocation, best)
+            best = replace(best, held_out=max(best.held_out, unseen)) if unseen > 0.1 else best
         return self._solution(collocation, best, fits)
 
     def _counts(self, collocation: Collocation, band: float) -> list[int]:
@@ -198,6 +201,16 @@ class WeightSpace:
             _spectrum(best),
             notes,
         )
+
+
+def between(collocation: Collocation, fit: Fit) -> float:
+    """The equation's residual half-way between its points, relative to the source: what aliasing cannot hide from."""
+    middle = [((a[1:] + a[:-1]) / 2)[:: -(-(len(a) - 1) // 200)] for a in collocation.equation.axes()]
+    unseen = Collocation(collocation.equation, product(middle))
+    rows = unseen.matrices(fit.features)
+    r = rows.linearise(rows.values(fit.state.weights), fit.state.p)[2]
+    size = max(float(unseen.f.norm()) / len(unseen.f) ** 0.5, float(collocation.f.norm()) / len(collocation.f) ** 0.5)
+    return float(r.norm()) / len(r) ** 0.5 / size if size else 0.0
 
 
 def _spectrum(fit: Fit) -> list[tuple[Tensor, Tensor]]:
