@@ -14,6 +14,7 @@ from .spectrum import Mixture
 
 # noise-to-signal variances that are tried: round-off squared, to noise as large as a third of the signal
 _NEGLIGIBLE = 1e-33  # share of the largest prior variance below which a weight leaves no trace in double precision
+ROUNDING = 4.0  # units of round-off in a row's sum, in the standard deviations
 LAMBDAS = torch.logspace(-31, -1, 121, dtype=torch.float64)
 
 
@@ -23,7 +24,7 @@ class Posterior:
 
     ``log_evidence`` is log p(y), maximised over s^2 in closed form; lambda is the largest on a grid that the likelihood
     ratio does not refuse at 95 %, so that few rows are not taken for exact ones (Rasmussen and Williams 2006, equations
-    2.11 and 5.8).
+    2.11 and 5.8), and at least round-off.
     """
 
     mean: Tensor
@@ -95,6 +96,9 @@ def condition(A: Tensor, y: Tensor, S: Tensor, *, lam: float | None = None, ampl
     best = int(torch.nonzero(evidence >= evidence.max() - 1.92).max())
     chosen, amp = float(grid[best]), float(square[best].clamp_min(1e-300).sqrt())
     mean = D * (V @ (s / (c + chosen) * z)) * size
+    if lam is None:  # round-off of the rows' sums is noise that no residual shows
+        rounding = ROUNDING * torch.finfo(torch.float64).eps * float((A.abs() @ mean.abs()).square().mean().sqrt())
+        chosen = max(chosen, (rounding / amp) ** 2)
     return Posterior(mean, D, V, c, chosen, amp, float(evidence[best]), len(s) == int(active.sum()))
 
 

@@ -152,6 +152,13 @@ def _columns(value: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     return torch.stack(columns, 1).detach()
 
 
+def unseen_points(axes: Sequence[Tensor], most: int) -> list[Tensor]:
+    """Points between those of each axis, at most ``most``; not half-way, where an alias has the size of the wave, and
+    elsewhere on every axis, so that signs of aliases do not cancel."""
+    shares = (0.382, 0.441, 0.327)
+    return [(a[:-1] + s * a.diff())[:: -(-(len(a) - 1) // most)] for a, s in zip(axes, shares)]
+
+
 def checked(points: Tensor, d: int, what: str) -> Tensor:
     x = torch.as_tensor(points)
     if x.ndim == 1 and d == 1:

@@ -19,6 +19,7 @@ from .evidence import learn
 from .features import EXTENSION, FourierFeatures
 from .solution import Solution
 from .spectrum import Mixture
+from .system import unseen_points
 from .sylvester import KroneckerSum
 from .weight_space import OVERSAMPLING
 
@@ -321,7 +322,7 @@ class Task:
             not isinstance(c, Tensor) and sum(k > 0 for k in o) <= 1 for o, c in self.terms.items()
         )
         # points between the nodes, at most 40 a side
-        self.between = [((a[1:] + a[:-1]) / 2)[:: -(-(len(a) - 1) // 40)] for a in axes]
+        self.between = unseen_points(axes, 40)
         points = product(self.between)
         self.f_between = equation.source(points)
         sides = [equation.side(c, self.between) for c in self.conditions]

@@ -18,7 +18,7 @@ from .lines import find_lines
 from .newton import Newton, State
 from .solution import Solution
 from .spectrum import Mixture
-from .system import Collocation
+from .system import Collocation, unseen_points
 
 OVERSAMPLING = 1.05  # points for each feature of the narrowest band
 RESOLVED = 1e-4  # error of held-out rows at which no wider band is tried
@@ -58,8 +58,9 @@ class WeightSpace:
 
     S starts as the prior under which the equation's left-hand side is white, and becomes a mixture of bumps whose weights
     maximise the marginal likelihood. Bands are tried from the narrowest that the points resolve, until one predicts rows
-    that were held out; the best evidence wins. Nonlinear equations: Gauss-Newton steps, halved until the residual falls;
-    parameters are weights with a wide prior. In one dimension sharp lines are looked for (``lines``) and kept where the
+    that were held out; the narrowest that does it about as well as any wins. Nonlinear equations: Gauss-Newton steps, halved until the residual falls;
+    parameters are weights with a wide prior. Standard deviations grow until they account for the residual
+    between the points, where the source is a function. In one dimension sharp lines are looked for (``lines``) and kept where the
     evidence wants them.
 
     The frequencies are multiples of 2 pi / (extension length), ``extension`` irrational: they hold no wave of the truth
@@ -111,10 +112,15 @@ class WeightSpace:
         else:
             if self.lines and equation.ndim == 1 and observations is None and (lined := self._with_lines(collocation, fits[-1])):
                 fits.append(lined)
-        best = max(fits, key=lambda f: f.posterior.log_evidence)
+        # the narrowest band that predicts what was held out about as well as any: evidence alone rewards many bumps
+        least = min(f.held_out for f in fits)
+        best = next(f for f in fits if f.held_out <= 1.5 * least)
         if cloud is None and interior is None:
-            unseen = between(collocation, best)
-            best = replace(best, held_out=max(best.held_out, unseen)) if unseen > 0.1 else best
+            unseen, z = between(collocation, best)
+            # learned spectra are surer of themselves than they should be: the residual says by how much
+            wider = replace(best.posterior, amplitude=best.posterior.amplitude * max(1.0, z))
+            held = max(best.held_out, unseen) if unseen > 0.1 else best.held_out
+            best = replace(best, held_out=held, state=replace(best.state, posterior=wider))
         return self._solution(collocation, best, fits)
 
     def _counts(self, collocation: Collocation, band: float) -> list[int]:
@@ -203,14 +209,17 @@ class WeightSpace:
         )
 
 
-def between(collocation: Collocation, fit: Fit) -> float:
-    """The equation's residual half-way between its points, relative to the source: what aliasing cannot hide from."""
-    middle = [((a[1:] + a[:-1]) / 2)[:: -(-(len(a) - 1) // 200)] for a in collocation.equation.axes()]
-    unseen = Collocation(collocation.equation, product(middle))
+def between(collocation: Collocation, fit: Fit) -> tuple[float, float]:
+    """The equation's residual between its points: relative to the source, which aliasing cannot hide from, and in its own
+    posterior standard deviations, root mean square."""
+    unseen = Collocation(collocation.equation, product(unseen_points(collocation.equation.axes(), 200)))
     rows = unseen.matrices(fit.features)
-    r = rows.linearise(rows.values(fit.state.weights), fit.state.p)[2]
-    size = max(float(unseen.f.norm()) / len(unseen.f) ** 0.5, float(collocation.f.norm()) / len(collocation.f) ** 0.5)
-    return float(r.norm()) / len(r) ** 0.5 / size if size else 0.0
+    J, by_p, r = rows.linearise(rows.values(fit.state.weights), fit.state.p)
+    std = fit.posterior.std(torch.cat([J, by_p], 1))
+    rounding = torch.finfo(torch.float64).eps * float(unseen.f.abs().max())
+    size = max(float(unseen.f.square().mean().sqrt()), float(collocation.f.square().mean().sqrt()))
+    z = float((r / (std + rounding).clamp_min(1e-300)).square().mean().sqrt())
+    return float(r.square().mean().sqrt()) / (size or 1.0), z
 
 
 def _spectrum(fit: Fit) -> list[tuple[Tensor, Tensor]]:
