@@ -1,6 +1,7 @@
 """Equations of Fang et al. (2024) by every solver: errors, coverage and processor time, one setting for all of a kind.
 
-    python benchmarks/gp_pde.py                    # gp and chebyshev on all problems, jittered points, irregular domains
+    python benchmarks/gp_pde.py                    # gp and chebyshev on all problems, jittered points, irregular
+    domains
     python benchmarks/gp_pde.py published=60       # the published formulation beside it, 60 steps timed a problem
     python benchmarks/gp_pde.py pictures=docs/gp   # and the pictures of docs/gp/solving.md
 
@@ -63,7 +64,7 @@ def listed(published: int, pictures: Path | None) -> None:
         equation = problem(name)
         x = test_points(equation)
         found, spent = timed(lambda e=equation: GP().solve(e))
-        cover, more = timed(lambda: found.coverage(x))
+        cover, more = timed(lambda f=found, at=x: f.coverage(at))
         classical, its = timed(lambda e=equation: Chebyshev().solve(e))
         print(
             f"| {name} | {equation.shape[0]} | {authors} | {found.error(x):.1e} | {100 * cover:.0f} | {spent:.2f} s, "
@@ -86,13 +87,13 @@ def listed(published: int, pictures: Path | None) -> None:
 
 
 def jittered() -> None:
-    print("\nsin 6x cos 100x, jittered points (a uniform grid needs 212): median error and largest of 10, mean coverage")
+    print(
+        "\nsin 6x cos 100x, jittered points (a uniform grid needs 212): median error and largest of 10, mean coverage"
+    )
     for n in (150, 200):
         errors, covers = [], []
         for seed in range(10):
-            equation = PoissonEquation(
-                solution="sin(6*x)*cos(100*x)", upper=["2*pi"], points=n, jitter=1.0, seed=seed
-            )
+            equation = PoissonEquation(solution="sin(6*x)*cos(100*x)", upper=["2*pi"], points=n, jitter=1.0, seed=seed)
             found = GP().solve(equation)
             errors.append(found.error(test_points(equation)))
             covers.append(found.coverage(test_points(equation)))
@@ -169,7 +170,10 @@ def irregular() -> None:
     turns = torch.tensor([[0, 0], [1, 0], [1, 1], [-1, 1], [-1, -1], [0, -1], [0, 0]]).double()
     t = torch.arange(30).double()[:, None] / 30
     shapes = {
-        "L-shape": (torch.cat([p + t * (q - p) for p, q in zip(turns, turns[1:])]), lambda x: (x[:, 0] < 0) | (x[:, 1] > 0)),
+        "L-shape": (
+            torch.cat([p + t * (q - p) for p, q in zip(turns, turns[1:])]),
+            lambda x: (x[:, 0] < 0) | (x[:, 1] > 0),
+        ),
         "disc with a hole": (torch.cat([ring, 0.3 * ring[::3]]), lambda x: (x.norm(dim=1) < 1) & (x.norm(dim=1) > 0.3)),
         "star": (
             radius[:, None] * ring,

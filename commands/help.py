@@ -131,7 +131,9 @@ def text(command: str, folders: list[str]) -> str:
     filled = TEXTS[command].replace("$EQUATIONS", _listed(_problems(roots, equations=True)))
     filled = filled.replace("$PROBLEMS", _listed(_problems(roots, equations=False)))
     for mark, group in (("$SURROGATES", "surrogate"), ("$DATA", "data")):
-        filled = filled.replace(mark, _listed({p.stem for root in roots for p in (root / group).glob("*.yaml")} - {"file"}))
+        filled = filled.replace(
+            mark, _listed({p.stem for root in roots for p in (root / group).glob("*.yaml")} - {"file"})
+        )
     return filled
 
 

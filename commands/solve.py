@@ -52,7 +52,9 @@ def run(config: dict[str, Any], folder: Path) -> None:
     if config["plot"]:
         from ..training.solution_pictures import draw_solution
 
-        console().print(f"picture: {draw_solution(solution, points, mean, std, folder / 'solution.png', scattered=cloud)}")
+        console().print(
+            f"picture: {draw_solution(solution, points, mean, std, folder / 'solution.png', scattered=cloud)}"
+        )
     console().print(f"in {folder}")
 
 

@@ -32,7 +32,9 @@ def draw_solution(
         row[0].fill_between(x, (mean - 1.96 * std).numpy(), (mean + 1.96 * std).numpy(), color=COLORS[0], alpha=0.25)
     if equation.ndim == 1 and (error is not None or std is not None):
         if error is not None:
-            row[1].semilogy(points[:, 0].numpy(), error.clamp_min(1e-18).numpy(), lw=0.8, color=COLORS[1], label="error")
+            row[1].semilogy(
+                points[:, 0].numpy(), error.clamp_min(1e-18).numpy(), lw=0.8, color=COLORS[1], label="error"
+            )
         if std is not None:
             row[1].semilogy(points[:, 0].numpy(), 1.96 * std.numpy(), lw=1.2, color=COLORS[0], label="1.96 std")
         row[1].set(title="error and interval", xlabel="x")

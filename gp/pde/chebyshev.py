@@ -57,7 +57,8 @@ class ChebyshevCardinals:
 
 
 class Chebyshev:
-    """The equation at the inner Chebyshev points, conditions at the ends; ``points`` a side, the equation's own otherwise.
+    """The equation at the inner Chebyshev points, conditions at the ends; ``points`` a side, the equation's own
+    otherwise.
 
     Linear sums over axes by LU or Sylvester equations, all else by Newton-GMRES. No standard deviations.
     """
@@ -67,12 +68,14 @@ class Chebyshev:
 
     def solve(self, equation: Equation) -> Solution:
         if equation.unknown:
-            raise NWidthError("Chebyshev.solve", got=f"unknown {list(equation.unknown)}", expected="none", fix="solver=gp")
-        answer = self._answer(equation, equation.shape if self.points is None else self._counts(equation))
+            raise NWidthError(
+                "Chebyshev.solve", got=f"unknown {list(equation.unknown)}", expected="none", fix="solver=gp"
+            )
+        answer = self._answer(equation, self._counts(equation))
         return _solution(equation, "chebyshev", answer, [answer.record()])
 
     def _counts(self, equation: Equation) -> tuple[int, ...]:
-        return replace(equation, points=self.points).shape
+        return equation.shape if self.points is None else replace(equation, points=self.points).shape
 
     def _answer(self, equation: Equation, counts: tuple[int, ...]) -> Answer:
         basis = ChebyshevCardinals(equation.box, counts)
@@ -107,7 +110,9 @@ class Reference(Chebyshev):
             if change < self.accuracy:
                 break
             if counts == (larger := tuple(min(limit, n + n // 2) for n in counts)):
-                notes.append(f"the last refinement changed the solution by {change:.1g}, not {self.accuracy:.1g}: raise most")
+                notes.append(
+                    f"the last refinement changed the solution by {change:.1g}, not {self.accuracy:.1g}: raise most"
+                )
                 break
             before, counts = values, larger
             answer = self._answer(equation, counts)

@@ -57,7 +57,8 @@ def find_corners(interior: Tensor, boundary: Tensor, sharp: float = 1.25) -> lis
 
 @dataclass(frozen=True)
 class CornerFeatures(FourierFeatures):
-    """Fourier features and, last, r^(k pi / angle) sin(k pi theta / angle) at each corner: what solutions of second-order
+    """Fourier features and, last, r^(k pi / angle) sin(k pi theta / angle) at each corner: what solutions of
+    second-order
     equations with smooth data are made of there, beside smooth functions (Grisvard 1985, chapter 4)."""
 
     corners: Sequence[Corner] = ()
@@ -95,4 +96,3 @@ class CornerFeatures(FourierFeatures):
     def all_frequencies(self) -> Tensor:
         regular = super().all_frequencies()
         return torch.cat([regular, regular.new_zeros(len(self._exponents()), regular.shape[1])])
-

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -33,7 +33,8 @@ class Condition:
 class Equation:
     """sum_o c_o(x; p) d^o u + N(u, derivatives; x, p) = f(x) on the box [lower, upper], conditions on its sides.
 
-    A user's own equation is a frozen dataclass like this one with ``terms``, ``source`` and ``conditions``; where it has
+    A user's own equation is a frozen dataclass like this one with ``terms``, ``source`` and ``conditions``; where it
+    has
     them, ``nonlinear`` (with ``nonlinear_in`` naming the derivatives that it reads), ``exact``, and ``unknown``, the
     parameters p to be inferred with first guesses.
 
@@ -47,15 +48,17 @@ class Equation:
     jitter: float = 0.0
     seed: int = 0
 
-    nonlinear_in = ()  # the derivatives, as orders, that ``nonlinear`` reads
-    has_exact = False
-    unknown = {}  # name: first guess of each parameter to be inferred
+    nonlinear_in: ClassVar[Sequence[Order]] = ()  # the derivatives, as orders, that ``nonlinear`` reads
+    has_exact: ClassVar[bool] = False
+    unknown: ClassVar[Mapping[str, float]] = {}  # name: first guess of each parameter to be inferred
 
     def __post_init__(self):
         name = type(self).__name__
         box = [[number(v, f"{name}.{k}") for v in getattr(self, k)] for k in ("lower", "upper")]
         if len(box[0]) != len(box[1]) or not 1 <= len(box[0]) <= 3 or any(b <= a for a, b in zip(*box)):
-            raise NWidthError(name, got=f"lower={box[0]}, upper={box[1]}", expected="1 to 3 numbers each, lower < upper")
+            raise NWidthError(
+                name, got=f"lower={box[0]}, upper={box[1]}", expected="1 to 3 numbers each, lower < upper"
+            )
         counts = self.shape
         if len(counts) != len(box[0]) or any(not isinstance(n, int) or n < 4 for n in counts):
             raise NWidthError(name, got=f"points={self.points}", expected="4 or more points a side")

@@ -103,7 +103,9 @@ class AdvectionEquation(Manufactured):
     def __post_init__(self):
         super().__post_init__()
         if self.ndim != 2 or self.speed == 0:
-            raise NWidthError("AdvectionEquation", got=f"{self.ndim} axes, speed {self.speed}", expected="x and t, a speed")
+            raise NWidthError(
+                "AdvectionEquation", got=f"{self.ndim} axes, speed {self.speed}", expected="x and t, a speed"
+            )
 
     def terms(self, x: Tensor, p: Mapping[str, Tensor]) -> Mapping[Order, float]:
         return {(0, 1): 1.0, (1, 0): self.speed}

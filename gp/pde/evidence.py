@@ -60,7 +60,9 @@ class Posterior:
         return informed @ informed.T + rest @ rest.T
 
 
-def condition(A: Tensor, y: Tensor, S: Tensor, *, lam: float | None = None, amplitude: float | None = None) -> Posterior:
+def condition(
+    A: Tensor, y: Tensor, S: Tensor, *, lam: float | None = None, amplitude: float | None = None
+) -> Posterior:
     """The posterior given rows A (n, features) of unit noise and values y (n,).
 
     >>> A = torch.eye(3, dtype=torch.float64)
@@ -70,12 +72,14 @@ def condition(A: Tensor, y: Tensor, S: Tensor, *, lam: float | None = None, ampl
     """
     n, features = A.shape
     if not bool(torch.isfinite(A).all() and torch.isfinite(y).all()):
-        raise NWidthError("solve", got="NaN or infinite coefficients, sources or boundary values", expected="finite ones")
+        raise NWidthError(
+            "solve", got="NaN or infinite coefficients, sources or boundary values", expected="finite ones"
+        )
     size = float(y.norm())
     if size == 0:
         size = 1.0
     power = S * A.square().sum(0)
-    active = (power > _NEGLIGIBLE * power.max()) | (S > _NEGLIGIBLE * S.max())
+    active = (power > _NEGLIGIBLE * power.max()) | (_NEGLIGIBLE * S.max() < S)
     D = torch.where(active, S, 0.0).sqrt()
     U, s, Vh = svd(A[:, active] * D[active], method="exact")
     keep = s > 0
@@ -107,10 +111,12 @@ def learn(
 ) -> tuple[Mixture, float]:
     """The mixture's weights and the noise by MacKay's fixed points of the marginal likelihood; the last lambda.
 
-    theta_q <- theta_q (a' K_q a) / (s^2 tr(C^(-1) K_q)), lambda alike with K = I, where C = A S A' + lambda I, a = C^(-1) y
+    theta_q <- theta_q (a' K_q a) / (s^2 tr(C^(-1) K_q)), lambda alike with K = I, where C = A S A' + lambda I, a =
+    C^(-1) y
     (MacKay 1992, Neural Computation 4, equation 3). By Cholesky on the smaller side, hence with lambda of at least
     ``floor`` times the largest diagonal entry of C. ``equal``: noise is in proportion to each row's prior standard
-    deviation. ``more``: prior variances of weights beyond those of the mixture, which stay. ``y`` may hold several columns
+    deviation. ``more``: prior variances of weights beyond those of the mixture, which stay. ``y`` may hold several
+    columns
     that share the prior.
     """
     lam, m = 1e-6, len(mixture.bumps)
@@ -139,7 +145,8 @@ def held_out(A: Tensor, y: Tensor, S: Tensor, lam: float, *, equal: bool = True,
 
 @dataclass(frozen=True)
 class Ridge:
-    """W = rows A sqrt(S) over their scales, and the Cholesky factor of W W' + shift I or W' W + shift I, the smaller."""
+    """W = rows A sqrt(S) over their scales, and the Cholesky factor of W W' + shift I or W' W + shift I, the
+    smaller."""
 
     W: Tensor
     y: Tensor

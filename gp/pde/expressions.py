@@ -6,6 +6,7 @@ import ast
 import math
 import operator
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from ...errors import NWidthError
 Function = Callable[[Tensor], Tensor]
 NAMES = "xyz"
 FUNCTIONS = ("sin", "cos", "tan", "exp", "log", "sqrt", "abs", "sinh", "cosh", "tanh", "atan2", "erf")
-_OPERATORS = {
+_OPERATORS: dict[type, Callable[..., Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
@@ -81,7 +82,9 @@ def _value(node: ast.AST, x: Tensor, text: str, call: str) -> Tensor | float:
             return math.pi
         axis = x.shape[1] - 1 if node.id == "t" else NAMES.index(node.id)
         if axis >= x.shape[1]:
-            raise NWidthError(call, got=f"{node.id} in {text!r}", expected=f"the {x.shape[1]} coordinates of the domain")
+            raise NWidthError(
+                call, got=f"{node.id} in {text!r}", expected=f"the {x.shape[1]} coordinates of the domain"
+            )
         return x[:, axis]
     if isinstance(node, ast.UnaryOp):
         return _OPERATORS[type(node.op)](_value(node.operand, x, text, call))

@@ -46,7 +46,8 @@ class State:
 class Newton:
     """minimise |r(w, p)|^2 + lambda |w|^2_S: r linearised about the last iterate, steps halved until it falls.
 
-    Linear equations take one step. Parameters are weights about their first guess, with a prior ten times as wide as the
+    Linear equations take one step. Parameters are weights about their first guess, with a prior ten times as wide as
+    the
     rows' own scale.
     """
 
@@ -156,7 +157,12 @@ class Newton:
             found = [(at(r, None), r) for r in torch.logspace(0, 12, 13).tolist()]
             return max(found, key=lambda f: f[0].log_evidence)
         lam = _TRUST * float((A.square() @ S).sum())
-        ratio, scale = 1e5, self.scales(S[: self.rows.features.size], self.rows.values(S[: self.rows.features.size] * 0), self.guess).data
+        ratio, scale = (
+            1e5,
+            self.scales(
+                S[: self.rows.features.size], self.rows.values(S[: self.rows.features.size] * 0), self.guess
+            ).data,
+        )
         for _ in range(6):
             posterior = at(ratio, lam)
             wanted = std / (posterior.noise * scale)

@@ -16,7 +16,8 @@ from .weight_space import WeightSpace
 class GP:
     """A Gaussian process on regular Fourier features that satisfies the equation; its spectrum from the data alone.
 
-    Tensor grids of two and three axes go to ``TensorSpace``; one axis, scattered points, clouds, observations and unknown
+    Tensor grids of two and three axes go to ``TensorSpace``; one axis, scattered points, clouds, observations and
+    unknown
     parameters to ``WeightSpace``. Options are theirs.
 
     >>> from nwidth.gp.pde import PoissonEquation

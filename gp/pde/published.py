@@ -49,10 +49,13 @@ def toeplitz(row: Tensor) -> Tensor:
 
 
 class GPKronecker:
-    """Maximises -1/2 log|K| - 1/2 u' K^(-1) u + c [log N(g | B u, 1/tau) + log N(f | L u + N(u), 1/v)], K = K_1 x ... x K_d.
+    """Maximises -1/2 log|K| - 1/2 u' K^(-1) u + c [log N(g | B u, 1/tau) + log N(f | L u + N(u), 1/v)], K = K_1 x
+    ... x K_d.
 
-    Unknowns: the values u on the grid (from 0), tau, v, and for each axis the log weights, log widths and frequencies of Q
-    kernels, frequencies from 0 to ``frequency`` cycles per unit. Derivatives d^o u = K^(o) K^(-1) u, axis by axis. Adam,
+    Unknowns: the values u on the grid (from 0), tau, v, and for each axis the log weights, log widths and
+    frequencies of Q
+    kernels, frequencies from 0 to ``frequency`` cycles per unit. Derivatives d^o u = K^(o) K^(-1) u, axis by axis.
+    Adam,
     absolute ``jitter``, float64. Equally spaced axes: each matrix is Toeplitz and filled from one row.
 
     No evidence, no standard deviations; the last iterate is the answer. Source: Fang, Cooley, Long, Li, Kirby and Zhe
@@ -79,7 +82,10 @@ class GPKronecker:
     def solve(self, equation: Equation) -> Solution:
         if equation.unknown or equation.jitter:
             raise NWidthError(
-                "GPKronecker.solve", got="jitter or unknown parameters", expected="an equally spaced grid", fix="solver=gp"
+                "GPKronecker.solve",
+                got="jitter or unknown parameters",
+                expected="an equally spaced grid",
+                fix="solver=gp",
             )
         d, shape, x = equation.ndim, equation.shape, equation.grid()
         axes = equation.axes()
@@ -88,7 +94,9 @@ class GPKronecker:
         walls = []
         for c in equation.conditions():
             if c.terms is not None:
-                raise NWidthError("GPKronecker.solve", got="conditions on derivatives", expected="values", fix="solver=gp")
+                raise NWidthError(
+                    "GPKronecker.solve", got="conditions on derivatives", expected="values", fix="solver=gp"
+                )
             side = [slice(None)] * d
             side[c.axis] = slice(-1, None) if c.end else slice(0, 1)
             points = x.reshape(*shape, d)[tuple(side)].reshape(-1, d)
@@ -100,7 +108,7 @@ class GPKronecker:
         Q = self.components
         start = (torch.full((Q,), -math.log(Q)), torch.zeros(Q), torch.linspace(0, 1, Q) * self.frequency)
         kernels = [[p.double().clone().requires_grad_() for p in start] for _ in range(d)]
-        orders = {o for o in [*equation.terms(x, {}), *equation.nonlinear_in]}
+        orders = {*equation.terms(x, {}), *equation.nonlinear_in}
         optimizer = torch.optim.Adam([u, log_tau, log_v, *(p for k in kernels for p in k)], lr=self.lr)
         history: list[dict[str, Any]] = []
 
@@ -135,7 +143,8 @@ class GPKronecker:
                 grid = as_grid(points)
                 sites = grid if grid is not None else [points[:, i] for i in range(d)]
                 across = [
-                    mixture_kernel(s[:, None] - a, *k, self.kernel, o) for s, a, k, o in zip(sites, axes, kernels, order)
+                    mixture_kernel(s[:, None] - a, *k, self.kernel, o)
+                    for s, a, k, o in zip(sites, axes, kernels, order)
                 ]
                 if grid is not None:
                     return all_along(across, dual).reshape(-1), None

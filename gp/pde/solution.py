@@ -20,7 +20,8 @@ Predictor = Callable[[Tensor, Order], tuple[Tensor, Tensor | None]]
 class Solution:
     """u and its derivatives from ``predict``; ``parameters`` are (value, std) by name.
 
-    ``history`` holds one record a step (band tried, residual, held-out error), ``spectrum`` (frequency, density) pairs of
+    ``history`` holds one record a step (band tried, residual, held-out error), ``spectrum`` (frequency, density)
+    pairs of
     each axis, ``selected`` what was chosen without the truth, ``notes`` warnings for the reader.
     """
 

@@ -15,7 +15,8 @@ from ...errors import NWidthError
 class KroneckerSum:
     """Solves sum_i A_i X (along axis i) + shift X = F for X of shape (n_1, ..., n_d), d from 1 to 3.
 
-    Schur forms A_i = Z_i T_i Z_i* turn it into triangular equations: the last axis is substituted backwards, what is left
+    Schur forms A_i = Z_i T_i Z_i* turn it into triangular equations: the last axis is substituted backwards, what is
+    left
     for each of its indices is a Sylvester equation of two axes (Bartels and Stewart 1972, Commun. ACM 15). O(n^3) for two
     axes, O(n^4) for three, and no matrix of eigenvectors to be inverted.
 
@@ -51,7 +52,9 @@ class KroneckerSum:
         for i, Z in enumerate(self.Z):
             X = _along(Z, X, i)
         if not np.isfinite(X).all():
-            raise NWidthError("KroneckerSum.solve", got="a singular operator", expected="conditions that fix the solution")
+            raise NWidthError(
+                "KroneckerSum.solve", got="a singular operator", expected="conditions that fix the solution"
+            )
         return torch.from_numpy(np.ascontiguousarray(X.real))
 
     def _triangular(self, G: np.ndarray) -> np.ndarray:

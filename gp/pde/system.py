@@ -75,8 +75,8 @@ class Collocation:
             if values.shape != (len(points),):
                 raise NWidthError("Observations", got=f"values {tuple(values.shape)}", expected=f"({len(points)},)")
             self.data = Block(points, {zero_order(equation.ndim): 1.0}, values)
-        values = [self.f, *(b.values for b in self.blocks), *([self.data.values] if observations is not None else [])]
-        if not all(bool(torch.isfinite(v).all()) for v in values):
+        given = [self.f, *(b.values for b in self.blocks), *([self.data.values] if observations is not None else [])]
+        if not all(bool(torch.isfinite(v).all()) for v in given):
             raise NWidthError(type(equation).__name__, got="NaN or infinite sources or values", expected="finite ones")
         self.guess = {k: float(v) for k, v in equation.unknown.items()}
 
@@ -126,16 +126,16 @@ class Rows:
             by_p = _columns(value, [moving[k] for k in names])
         J = torch.zeros(len(x), self.features.size, dtype=torch.float64)
         for o, phi in self.phi.items():
-            c: float | Tensor = 0.0
+            total: float | Tensor = 0.0
             if o in linear:
-                c = coefficient(linear[o], x)
-                c = c.detach() if isinstance(c, Tensor) else c
+                value_of = coefficient(linear[o], x)
+                total = value_of.detach() if isinstance(value_of, Tensor) else value_of
             if o in slopes:
-                c = c + slopes[o]
-            if isinstance(c, Tensor) and c.ndim:
-                J += c[:, None] * phi
-            elif float(c):
-                J += float(c) * phi
+                total = total + slopes[o]
+            if isinstance(total, Tensor) and total.ndim:
+                J += total[:, None] * phi
+            elif float(total):
+                J += float(total) * phi
         return J, by_p, self.of.f - value.detach()
 
 
@@ -146,7 +146,9 @@ def _columns(value: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     probe = torch.zeros_like(value, requires_grad=True)
     grads = torch.autograd.grad(value, parameters, probe, create_graph=True, allow_unused=True)
     columns = [
-        torch.zeros_like(value) if g is None or not g.requires_grad else torch.autograd.grad(g, probe, retain_graph=True)[0]
+        torch.zeros_like(value)
+        if g is None or not g.requires_grad
+        else torch.autograd.grad(g, probe, retain_graph=True)[0]
         for g in grads
     ]
     return torch.stack(columns, 1).detach()
@@ -167,7 +169,10 @@ def checked(points: Tensor, d: int, what: str) -> Tensor:
         raise NWidthError(what, got=f"shape {tuple(x.shape)}", expected=f"(n, {d})")
     if x.dtype != torch.float64:
         raise NWidthError(
-            what, got=str(x.dtype), expected="float64", fix="single precision loses the answer in the derivatives: .double()"
+            what,
+            got=str(x.dtype),
+            expected="float64",
+            fix="single precision loses the answer in the derivatives: .double()",
         )
     if not bool(torch.isfinite(x).all()):
         raise NWidthError(what, got="NaN or infinite coordinates", expected="finite ones")

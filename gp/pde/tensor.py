@@ -19,8 +19,8 @@ from .evidence import learn
 from .features import EXTENSION, FourierFeatures
 from .solution import Solution
 from .spectrum import Mixture
-from .system import unseen_points
 from .sylvester import KroneckerSum
+from .system import unseen_points
 from .weight_space import OVERSAMPLING
 
 
@@ -50,7 +50,8 @@ class Line:
     """One axis: orthonormal functions of the nodes, U = Phi W, that carry the prior's principal directions.
 
     Phi D = U diag(s) V', cut where s < cut s_1; W = D V / s turns coefficients of U into weights of the features.
-    ``b`` are the conditions at the ends as functionals of the coefficients, ``lift`` functions with b lift = I, ``Z`` an
+    ``b`` are the conditions at the ends as functionals of the coefficients, ``lift`` functions with b lift = I,
+    ``Z`` an
     orthonormal basis of those with b Z = 0.
     """
 
@@ -149,7 +150,9 @@ def functional(features: Basis, axis: int, equation: Equation, c: Condition) -> 
     total = torch.zeros(features.sizes[axis], dtype=torch.float64)
     for order, value in (c.terms or {(0,) * equation.ndim: 1.0}).items():
         if callable(value) or isinstance(value, Tensor) or any(o for i, o in enumerate(order) if i != axis):
-            raise NWidthError("Condition", got=f"{dict(c.terms or {})}", expected="numbers times normal derivatives on grids")
+            raise NWidthError(
+                "Condition", got=f"{dict(c.terms or {})}", expected="numbers times normal derivatives on grids"
+            )
         total = total + value * features.line(axis, end, order[axis])[0]
     return total
 
@@ -163,7 +166,8 @@ class TensorSpace:
     preconditioner. The spectrum of each axis is learned from the weights, in ``passes``; the cut of small singular
     values and the pass are chosen by the equation's residual between the nodes, which no solve has seen.
 
-    Standard deviations are those of the solver's own answers to ``draws`` equations made from the learned prior (Matheron's
+    Standard deviations are those of the solver's own answers to ``draws`` equations made from the learned prior
+    (Matheron's
     rule: what the factors cut away counts as an error), scaled to the residual that was observed between the nodes.
     """
 
@@ -202,7 +206,9 @@ class TensorSpace:
         priors = [torch.ones(n, dtype=torch.float64) for n in features.sizes]
         found: list[Answer] = []
         for number in range(self.passes + 1):
-            mine = [task.answer(Space(equation, features, priors, cut, task.conditions, task.axes)) for cut in self.cuts]
+            mine = [
+                task.answer(Space(equation, features, priors, cut, task.conditions, task.axes)) for cut in self.cuts
+            ]
             best = min(mine, key=lambda a: a.between)
             found.append(best)
             if number and best.between > found[-2].between:
@@ -373,7 +379,8 @@ class Task:
         C, inverse = space.lifted(self.data), space.inverse(self.constant)
         scale = float(space.project(self.f).norm()) or 1.0
         before, converged, steps = math.inf, False, 0
-        for steps in range(1, self.iterations + 1):
+        while steps < self.iterations:
+            steps += 1
             R = space.project(self.f - self.left(space, C))
             size = float(R.norm())
             if size < 1e-14 * scale or (size > 0.5 * before and size < 1e-9 * scale):
@@ -382,7 +389,9 @@ class Task:
             step = inverse.solve(R) if self.simple else self.newton_step(space, C, R, inverse)
             length, wide = 1.0, space.embed(step)
             if not self.simple:
-                while length > 1e-3 and float(space.project(self.f - self.left(space, C + length * wide)).norm()) > size:
+                while (
+                    length > 1e-3 and float(space.project(self.f - self.left(space, C + length * wide)).norm()) > size
+                ):
                     length /= 2
                 if length <= 1e-3:
                     converged = size < 1e-8 * scale
@@ -409,8 +418,12 @@ class Task:
             return space.project(self.tangent(space, space.embed(Y), slopes)).reshape(-1).numpy()
 
         n = R.numel()
-        y, info = gmres(
-            LinearOperator((n, n), apply, dtype=np.float64), R.reshape(-1).numpy(), rtol=tolerance, restart=40, maxiter=5
+        y, _ = gmres(
+            LinearOperator((n, n), apply, dtype=np.float64),
+            R.reshape(-1).numpy(),
+            rtol=tolerance,
+            restart=40,
+            maxiter=5,
         )
         return inverse.solve(torch.from_numpy(y.reshape(shape)))
 
@@ -449,7 +462,8 @@ class Task:
         return [e * self._size(best, errors) for e in errors]
 
     def _size(self, best: Answer, errors: Sequence[Tensor]) -> float:
-        """The factor that gives errors the size seen between the nodes: of the equation's residual, or of the conditions'
+        """The factor that gives errors the size seen between the nodes: of the equation's residual, or of the
+        conditions'
         misfit where that asks for more."""
         features, points = best.space.features, self.points_between
         terms = terms_of(self.equation, points)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -56,11 +57,15 @@ class Fit:
 class WeightSpace:
     """u = sum_k w_k phi_k, w_k ~ N(0, s^2 S_k): rows of the equation, conditions and observations as one least squares.
 
-    S starts as the prior under which the equation's left-hand side is white, and becomes a mixture of bumps whose weights
-    maximise the marginal likelihood. Bands are tried from the narrowest that the points resolve, until one predicts rows
-    that were held out; the narrowest that does it about as well as any wins. Nonlinear equations: Gauss-Newton steps, halved until the residual falls;
+    S starts as the prior under which the equation's left-hand side is white, and becomes a mixture of bumps whose
+    weights
+    maximise the marginal likelihood. Bands are tried from the narrowest that the points resolve, until one predicts
+    rows
+    that were held out; the narrowest that does it about as well as any wins. Nonlinear equations: Gauss-Newton
+    steps, halved until the residual falls;
     parameters are weights with a wide prior. Standard deviations grow until they account for the residual
-    between the points, where the source is a function. In one dimension sharp lines are looked for (``lines``) and kept where the
+    between the points, where the source is a function. In one dimension sharp lines are looked for (``lines``) and
+    kept where the
     evidence wants them.
 
     The frequencies are multiples of 2 pi / (extension length), ``extension`` irrational: they hold no wave of the truth
@@ -110,7 +115,12 @@ class WeightSpace:
             if fits[-1].held_out < RESOLVED:
                 break
         else:
-            if self.lines and equation.ndim == 1 and observations is None and (lined := self._with_lines(collocation, fits[-1])):
+            if (
+                self.lines
+                and equation.ndim == 1
+                and observations is None
+                and (lined := self._with_lines(collocation, fits[-1]))
+            ):
                 fits.append(lined)
         # the narrowest band that predicts what was held out about as well as any: evidence alone rewards many bumps
         least = min(f.held_out for f in fits)
@@ -195,7 +205,7 @@ class WeightSpace:
 
         names, k = list(collocation.guess), len(posterior.mean) - m
         pick = torch.cat([torch.zeros(k, m, dtype=torch.float64), torch.eye(k, dtype=torch.float64)], 1)
-        spread = posterior.std(pick) if k else []
+        spread: Sequence[Any] = posterior.std(pick).tolist() if k else []
         return Solution(
             collocation.equation,
             "gp",
@@ -210,7 +220,8 @@ class WeightSpace:
 
 
 def between(collocation: Collocation, fit: Fit) -> tuple[float, float]:
-    """The equation's residual between its points: relative to the source, which aliasing cannot hide from, and in its own
+    """The equation's residual between its points: relative to the source, which aliasing cannot hide from, and in
+    its own
     posterior standard deviations, root mean square."""
     unseen = Collocation(collocation.equation, product(unseen_points(collocation.equation.axes(), 200)))
     rows = unseen.matrices(fit.features)

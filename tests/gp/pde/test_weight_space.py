@@ -63,7 +63,8 @@ def test_learning_raises_the_evidence_and_finds_the_band():
 
 
 @pytest.mark.parametrize(
-    ("solution", "n", "goal"), [("sin(40*x)", 60, 1e-9), ("x*sin(50*x) + exp(x)", 80, 1e-9), ("1/(1 + 4*x**2)", 60, 1e-8)]
+    ("solution", "n", "goal"),
+    [("sin(40*x)", 60, 1e-9), ("x*sin(50*x) + exp(x)", 80, 1e-9), ("1/(1 + 4*x**2)", 60, 1e-8)],
 )
 def test_linear_equations_on_a_line(solution, n, goal):
     found = GP().solve(PoissonEquation(solution=solution, points=n))
