@@ -74,8 +74,8 @@ def listed(published: int, pictures: Path | None) -> None:
         if published:
             theirs, lasted = timed(lambda e=equation: GPKronecker(steps=published).solve(e))
             print(
-                f"    published: {published} steps, error {theirs.error(x):.1e}, {lasted / published / spent:.3f} of gp's "
-                "whole time a step",
+                f"    published: {published} steps, error {theirs.error(x):.1e}, {lasted / published / spent:.3f} of "
+                "gp's whole time a step",
                 flush=True,
             )
         if pictures is not None and name in ("poisson_x_sin200", "allen_cahn_2d_product"):

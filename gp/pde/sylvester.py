@@ -17,7 +17,8 @@ class KroneckerSum:
 
     Schur forms A_i = Z_i T_i Z_i* turn it into triangular equations: the last axis is substituted backwards, what is
     left
-    for each of its indices is a Sylvester equation of two axes (Bartels and Stewart 1972, Commun. ACM 15). O(n^3) for two
+    for each of its indices is a Sylvester equation of two axes (Bartels and Stewart 1972, Commun. ACM 15).
+    O(n^3) for two
     axes, O(n^4) for three, and no matrix of eigenvectors to be inverted.
 
     >>> A = torch.tensor([[2.0, 1.0], [0.0, 3.0]], dtype=torch.float64)
