@@ -23,7 +23,7 @@ class ChebyshevCardinals:
 
     >>> basis = ChebyshevCardinals(((0.0, 2.0),), (6,))
     >>> x = basis.nodes(0)
-    >>> slope = basis.line(0, torch.tensor([0.3]).double(), 1) @ x**3
+    >>> slope = basis.line(0, torch.tensor([0.3], dtype=torch.float64), 1) @ x**3
     >>> bool(abs(slope - 0.27) < 1e-10)
     True
     """
