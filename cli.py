@@ -18,6 +18,7 @@ COMMANDS = {
     "compare": "fit several and report:              nwidth compare data.path=b.h5 surrogates=[mean,linear,kernel,fno]",
     "evaluate": "measure a run on another file:       nwidth evaluate run=DIR data.path=other.h5",
     "predict": "solutions of a run for new inputs:   nwidth predict run=DIR data.path=in.h5 out=pred.h5",
+    "solve": "one equation, with error bars:       nwidth solve problem=poisson_sin100 solver=gp",
 }
 
 HELP = """nwidth: the cheapest surrogate you can trust, for PDE data.

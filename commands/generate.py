@@ -21,7 +21,12 @@ def run(config: dict[str, Any], folder: Path) -> None:
         raise NWidthError("generate", got="no out", expected="out=FILE.h5", fix="add out=FILE.h5")
     problem = build(config["problem"])
     if not isinstance(problem, Problem):
-        raise NWidthError("generate", got=f"problem={type(problem).__name__}", expected="a Problem")
+        raise NWidthError(
+            "generate",
+            got=f"problem={type(problem).__name__}",
+            expected="a Problem, with inputs to sample",
+            fix="single equations are for nwidth solve",
+        )
     n, seed, block = (whole_number(k, config[k], least) for k, least in (("n", 1), ("seed", 0), ("block", 1)))
     splits = {k: whole_number(f"splits.{k}", v, 1) for k, v in (config["splits"] or {}).items() if v is not None}
     path = generate(

@@ -95,6 +95,21 @@ NWIDTH_CACHE=DIR          environment: the cache folder
 
 Every command takes data=NAME instead of data.path=FILE, and fetches what is missing. Interrupted downloads go on.
 """,
+    "solve": """\
+nwidth solve: the solution of one equation, with error bars; no data.
+
+  nwidth solve problem=NAME [solver=gp|gp_kronecker|chebyshev|reference] [key=value ...]
+
+problem=NAME       $EQUATIONS
+problem.points= problem.jitter= 'problem.solution="sin(30*x)"'   print all with: nwidth solve problem=NAME --cfg job
+solver.KEY=VALUE   the solver's options
+cloud=FILE.npz     an irregular domain: interior (n, d), boundary (m, d), values (m)
+observations=FILE.npz   values of the solution: points (n, d), values (n), std
+out=FILE.npz resolution=401   points, mean, std on a grid
+plot=true          solution, error and spectrum, in hydra.run.dir
+
+An equation of your own: a class, a config and NWIDTH_TRUST, see docs/gp/solving.md.
+""",
     "generate": """\
 nwidth generate: solve a problem for random inputs and write a data set.
 
@@ -113,14 +128,27 @@ An interrupted run goes on when it is called again, and gives the same values.
 def text(command: str, folders: list[str]) -> str:
     """The command's help with the configs that are there now, the packaged ones and those of ``folders``."""
     roots = [Path(__file__).parent.parent / "conf", *map(Path, folders)]
-    filled = TEXTS[command]
-    for mark, group in (("$SURROGATES", "surrogate"), ("$PROBLEMS", "problem"), ("$DATA", "data")):
-        names = sorted({p.stem for root in roots for p in (root / group).glob("*.yaml")} - {"file"})
-        lines, line = [], ""
-        for name in names:
-            if len(line) + len(name) > 82:
-                lines.append(line)
-                line = ""
-            line += name + "  "
-        filled = filled.replace(mark, ("\n" + 26 * " ").join([*lines, line.rstrip()]))
+    filled = TEXTS[command].replace("$EQUATIONS", _listed(_problems(roots, equations=True)))
+    filled = filled.replace("$PROBLEMS", _listed(_problems(roots, equations=False)))
+    for mark, group in (("$SURROGATES", "surrogate"), ("$DATA", "data")):
+        filled = filled.replace(
+            mark, _listed({p.stem for root in roots for p in (root / group).glob("*.yaml")} - {"file"})
+        )
     return filled
+
+
+def _problems(roots: list[Path], equations: bool) -> set[str]:
+    """Problems of data, or single equations; those of a user's folder are listed with both."""
+    files = list((roots[0] / "problem").glob("*.yaml"))
+    packaged = {p.stem for p in files if ("nwidth.gp.pde." in p.read_text(encoding="utf-8")) == equations}
+    return packaged | {p.stem for root in roots[1:] for p in (root / "problem").glob("*.yaml")}
+
+
+def _listed(names: set[str]) -> str:
+    lines, line = [], ""
+    for name in sorted(names):
+        if len(line) + len(name) > 82:
+            lines.append(line)
+            line = ""
+        line += name + "  "
+    return ("\n" + 26 * " ").join([*lines, line.rstrip()])

@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted(p for p in (ROOT / "docs").rglob("*.md") if p.parent.name != "api")]
 TOUR = ("generate", "info", "train", "compare", "evaluate", "predict")
-COMMANDS = (*TOUR, "convert", "fetch")
+COMMANDS = (*TOUR, "convert", "fetch", "solve")
 POSITIONAL = {"info": "data.path", "convert": "data.path", "fetch": "data"}
 # the tour's sizes, made small enough for a test
 SMALL = {

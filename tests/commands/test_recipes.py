@@ -8,12 +8,15 @@ import pytest
 import torch
 from hydra import compose, initialize_config_module
 from nwidth.build import build
+from nwidth.gp.pde import Equation
 from nwidth.solvers import Problem
 from omegaconf import OmegaConf
 
 CONF = Path(nwidth.__file__).parent / "conf"
 RECIPES = sorted(p.stem for p in (CONF / "recipe").glob("*.yaml"))
-PROBLEMS = sorted(p.stem for p in (CONF / "problem").glob("*.yaml"))
+ALL = sorted((CONF / "problem").glob("*.yaml"))
+EQUATIONS = [p.stem for p in ALL if "nwidth.gp.pde." in p.read_text()]  # of nwidth solve
+PROBLEMS = [p.stem for p in ALL if p.stem not in EQUATIONS]
 
 
 def config_of(*overrides):
@@ -42,7 +45,7 @@ def test_every_large_recipe_has_a_small_one():
     assert {n for n in RECIPES if not n.endswith("_small")} == {n[:-6] for n in RECIPES if n.endswith("_small")}
 
 
-@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize("name", [*PROBLEMS, *EQUATIONS])
 def test_a_problem_config_lists_every_option_and_writes_itself_down(name):
     config = config_of(f"problem={name}")["problem"]
 
@@ -60,4 +63,7 @@ def test_a_problem_config_lists_every_option_and_writes_itself_down(name):
 
     check(config)
     problem = build(config)
-    assert isinstance(problem, Problem) and build(problem.config()) == problem
+    if name in EQUATIONS:
+        assert isinstance(problem, Equation)
+    else:
+        assert isinstance(problem, Problem) and build(problem.config()) == problem

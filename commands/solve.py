@@ -1,0 +1,126 @@
+"""nwidth solve: one equation, its solution with error bars."""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..build import build
+from ..data.files import whole_file, write_json
+from ..errors import NWidthError
+from ..gp.pde import GP, Cloud, Equation, Observations, Solution
+from ..gp.pde.equation import product
+from ..training.page import console
+from ..training.session import set_threads, whole_number
+
+_SHOWN = ("features", "band", "rank", "points", "steps", "residual", "held_out", "change", "log_evidence", "loss")
+
+
+def run(config: dict[str, Any], folder: Path) -> None:
+    set_threads(config["threads"])
+    if config.get("problem") is None:
+        raise NWidthError("solve", got="no problem", expected="problem=NAME", fix="try problem=poisson_sin100")
+    equation, solver = build(config["problem"]), build(config["solver"])
+    if not isinstance(equation, Equation):
+        raise NWidthError(
+            "solve", got=f"problem={type(equation).__name__}", expected="one equation", fix="nwidth generate takes it"
+        )
+    if not hasattr(solver, "solve"):
+        raise NWidthError("solve", got=f"solver={type(solver).__name__}", expected="a class with solve(equation)")
+    default = 401 if equation.ndim == 1 else 101 if equation.ndim == 2 else 31
+    n = default if config["resolution"] is None else whole_number("resolution", config["resolution"], 2)
+    given = read_given(config, solver)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_utime
+    solution: Solution = solver.solve(equation, **given)
+    spent = resource.getrusage(resource.RUSAGE_SELF).ru_utime - before
+    cloud = given.get("cloud")
+    points = product([torch.linspace(a, b, n, dtype=torch.float64) for a, b in equation.box])
+    if cloud is not None:
+        points = torch.cat([cloud.interior, cloud.boundary])
+    report = tell(solution, points, spent)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "solution.json", report)
+    mean, std = solution.predict(points)
+    if config["out"]:
+        with whole_file(config["out"]) as path, path.open("wb") as file:
+            np.savez(file, points=points.numpy(), mean=mean.numpy(), **({} if std is None else {"std": std.numpy()}))
+    if config["plot"]:
+        from ..training.solution_pictures import draw_solution
+
+        console().print(
+            f"picture: {draw_solution(solution, points, mean, std, folder / 'solution.png', scattered=cloud)}"
+        )
+    console().print(f"in {folder}")
+
+
+def read_given(config: dict[str, Any], solver: Any) -> dict[str, Any]:
+    """The cloud and the observations that files describe."""
+    found: dict[str, Any] = {}
+    if config["cloud"]:
+        found["cloud"] = Cloud(**_arrays(config["cloud"], ("interior", "boundary", "values")))
+    if config["observations"]:
+        arrays = _arrays(config["observations"], ("points", "values"), ("std",))
+        std = arrays.pop("std", None)
+        found["observations"] = Observations(**arrays, std=None if std is None else float(std.reshape(-1)[0]))
+    if found and not isinstance(solver, GP):
+        raise NWidthError(
+            "solve", got=f"{', '.join(found)} with solver={type(solver).__name__}", expected="solver=gp", fix="use it"
+        )
+    return found
+
+
+def _arrays(path: str, names: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, Tensor]:
+    if not Path(path).is_file():
+        raise NWidthError("solve", got=f"no file {path}", expected=f"an .npz file with {', '.join(names)}")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            found = {k: file[k] for k in (*names, *optional) if k in file.files}
+    except (ValueError, OSError) as error:
+        raise NWidthError(str(path), got=str(error).splitlines()[0], expected="an .npz file of numbers") from None
+    missing = [k for k in names if k not in found]
+    if missing:
+        raise NWidthError(str(path), got=f"no {', '.join(missing)}", expected=", ".join(names))
+    return {k: torch.from_numpy(np.asarray(v, dtype=np.float64)) for k, v in found.items()}
+
+
+def tell(solution: Solution, points: Tensor, seconds: float) -> dict[str, Any]:
+    """Print convergence, choices and errors; the same as plain values."""
+    out, equation = console(), solution.equation
+    out.print(f"{type(equation).__name__} on {equation.box}, {equation.shape} points, solver {solution.solver}")
+    for record in solution.history:
+        out.print("  " + "  ".join(f"{k} {_short(record[k])}" for k in _SHOWN if k in record))
+    report: dict[str, Any] = {
+        "solver": solution.solver,
+        "history": solution.history,
+        "selected": solution.selected,
+        "residual": solution.residual,
+        "cpu_seconds": seconds,
+        "notes": solution.notes,
+    }
+    mean, std = solution.predict(points)
+    size = float(mean.norm()) or 1.0
+    for name, (value, spread) in solution.parameters.items():
+        out.print(f"{name} = {value:.8g} +- {1.96 * spread:.2g} (95 %)")
+        report.setdefault("parameters", {})[name] = [value, spread]
+    if std is not None:
+        report["relative_std"] = float(std.norm()) / size
+        out.print(f"standard deviation, relative L2: {report['relative_std']:.2g}")
+    if equation.has_exact:
+        report["relative_l2"] = solution.error(points)
+        out.print(f"error against the exact solution, relative L2: {report['relative_l2']:.2g}")
+        if std is not None:
+            report["coverage_95"] = solution.coverage(points)
+            out.print(f"share of points within the 95 % interval: {report['coverage_95']:.3f}")
+    out.print(f"residual {solution.residual:.2g}, processor time {seconds:.2f} s")
+    for note in solution.notes:
+        out.print(f"warning: {note}", style="yellow")
+    return report
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

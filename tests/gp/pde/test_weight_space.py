@@ -1,0 +1,248 @@
+"""Posterior against the dense formula, recovery without the truth, observations, parameters, irregular domains."""
+
+import math
+from dataclasses import dataclass
+
+import pytest
+import torch
+from nwidth.errors import NWidthError
+from nwidth.gp.pde import GP, AllenCahnEquation, Cloud, Condition, Equation, Observations, PoissonEquation, WeightSpace
+from nwidth.gp.pde.corners import CornerFeatures, find_corners
+from nwidth.gp.pde.evidence import condition, learn
+from nwidth.gp.pde.expressions import derivative
+from nwidth.gp.pde.features import FourierFeatures
+from nwidth.gp.pde.lines import find_lines
+from nwidth.gp.pde.spectrum import Mixture
+
+D = torch.float64
+
+
+def line(n, lo=0.0, hi=1.0):
+    return torch.linspace(lo, hi, n, dtype=D)[:, None]
+
+
+@pytest.mark.parametrize("order", [(1, 0), (0, 2), (2, 1)])
+def test_derivatives_of_features_equal_automatic_ones(order):
+    features = FourierFeatures.regular(((0.0, 2.0), (-1.0, 1.0)), (4, 3))
+    features = CornerFeatures.beside(features, [(0.1, 0.2, 0.3, 4.5)])
+    x = torch.rand(7, 2, generator=torch.Generator().manual_seed(0), dtype=D) * 2 - 1
+    phi = features(x, order)
+    for k in range(features.size):
+        assert torch.allclose(phi[:, k], derivative(lambda z, k=k: features(z)[:, k], x, order), rtol=1e-9, atol=1e-9)
+
+
+def test_posterior_is_that_of_the_dense_covariance():
+    g = torch.Generator().manual_seed(1)
+    features = FourierFeatures.regular(((0.0, 1.0),), (8,))
+    x, z = torch.rand(9, 1, generator=g, dtype=D), line(5)
+    S = torch.rand(features.size, generator=g, dtype=D) + 0.1
+    A, y, phi = features(x, (2,)) / 100, torch.randn(9, generator=g, dtype=D), features(z)
+    for rows in (A, features(torch.rand(40, 1, generator=g, dtype=D), (2,)) / 100):
+        y = torch.randn(len(rows), generator=g, dtype=D)
+        p = condition(rows, y, S, lam=0.01, amplitude=1.3)
+        K = 1.69 * rows @ torch.diag(S) @ rows.T + 1.69 * 0.01 * torch.eye(len(rows), dtype=D)
+        across = 1.69 * phi @ torch.diag(S) @ rows.T
+        prior = 1.69 * phi @ torch.diag(S) @ phi.T
+        assert (phi @ p.mean - across @ torch.linalg.solve(K, y)).abs().max() < 1e-8
+        assert (p.covariance(phi) - (prior - across @ torch.linalg.solve(K, across.T))).abs().max() < 1e-8
+        normal = torch.distributions.MultivariateNormal(torch.zeros(len(y), dtype=D), K)
+        assert abs(p.log_evidence - float(normal.log_prob(y))) < 1e-8
+
+
+def test_learning_raises_the_evidence_and_finds_the_band():
+    features = FourierFeatures.regular(((0.0, 1.0),), (40,))
+    A = features(line(100))
+    y = torch.sin(60 * line(100)[:, 0])
+    w = features.line_frequencies(0)
+    start = torch.ones_like(w) / len(w)
+    mixture = Mixture.over(w, float(features.frequencies[0][1]), start)
+    none = torch.zeros(0, dtype=D)
+    learned, _ = learn(A, y, mixture, none, 12)
+    assert condition(A, y, learned.density()).log_evidence > condition(A, y, start).log_evidence + 100
+    assert abs(float(w[learned.density().argmax()]) - 60) < float(features.frequencies[0][1])
+
+
+@pytest.mark.parametrize(
+    ("solution", "n", "goal"),
+    [("sin(40*x)", 60, 1e-9), ("x*sin(50*x) + exp(x)", 80, 1e-9), ("1/(1 + 4*x**2)", 60, 1e-8)],
+)
+def test_linear_equations_on_a_line(solution, n, goal):
+    found = GP().solve(PoissonEquation(solution=solution, points=n))
+    x = line(501)
+    assert found.error(x) < goal and not found.notes
+    slope, std = found.predict(x, (1,))
+    exact = derivative(found.equation.exact, x, (1,))
+    assert (slope - exact).norm() < 1e-7 * exact.norm() and bool((std > 0).all())
+
+
+def test_gauss_newton_on_allen_cahn():
+    equation = AllenCahnEquation(solution="sin(6*x)*cos(30*x)", upper=["2*pi"], points=160)
+    found = GP().solve(equation)
+    assert found.error(line(401, 0, 2 * math.pi)) < 1e-8 and found.selected["steps"] >= 1
+
+
+def test_jittered_points_below_the_uniform_limit():
+    equation = PoissonEquation(solution="sin(6*x)*cos(100*x)", upper=["2*pi"], points=150, jitter=1.0, seed=3)
+    assert GP().solve(equation).error(line(2001, 0, 2 * math.pi)) < 1e-4
+
+
+def test_what_is_not_resolved_is_said():
+    found = GP(bands=[1.0], lines=False).solve(PoissonEquation(solution="sin(300*x)", points=60))
+    assert any("not resolved" in n for n in found.notes)
+
+
+def test_lines_beyond_the_band_are_found():
+    x = torch.rand(60, generator=torch.Generator().manual_seed(0), dtype=D)
+
+    def waves(mu):
+        return torch.cat([torch.cos(x[:, None] * mu), torch.sin(x[:, None] * mu)], 1)
+
+    mu, misfit = find_lines(waves, torch.sin(171.234567 * x), 250.0, 4.0)
+    assert misfit < 1e-10 and torch.allclose(mu, torch.tensor([171.234567], dtype=D), rtol=1e-10)
+    noise = torch.randn(60, generator=torch.Generator().manual_seed(1), dtype=D)
+    assert not len(find_lines(waves, noise, 250.0, 4.0)[0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decay(Equation):
+    """u'' - k u = 0 with u = exp(-sqrt(k) x): k is inferred."""
+
+    k: float = 9.0
+    has_exact = True
+    unknown = {"k": 4.0}
+
+    def terms(self, x, p):
+        return {(2,): 1.0, (0,): -p["k"]}
+
+    def source(self, x):
+        return torch.zeros(len(x), dtype=D)
+
+    def conditions(self):
+        return [Condition(0, end, self.exact) for end in (0, 1)]
+
+    def exact(self, x):
+        return torch.exp(-math.sqrt(self.k) * x[:, 0])
+
+
+def test_an_unknown_coefficient_from_noisy_observations():
+    equation, g = Decay(points=30), torch.Generator().manual_seed(0)
+    at = torch.rand(25, 1, generator=g, dtype=D)
+    y = equation.exact(at) + 1e-3 * torch.randn(25, generator=g, dtype=D)
+    for std in (1e-3, None):
+        found = GP().solve(equation, observations=Observations(at, y, std))
+        value, spread = found.parameters["k"]
+        assert abs(value - 9) < 4 * spread and 1e-3 < spread < 0.3, (std, value, spread)
+        assert found.error(line(101)) < 2e-3
+
+
+def test_observations_make_up_for_missing_conditions():
+    @dataclass(frozen=True, kw_only=True)
+    class Open(PoissonEquation):
+        def conditions(self):
+            return []
+
+    equation = Open(solution="sin(9*x)", points=60)
+    at = torch.tensor([[0.2], [0.5], [0.7]], dtype=D)
+    found = GP().solve(equation, observations=Observations(at, equation.exact(at), 1e-8))
+    assert found.error(line(201)) < 1e-5
+    _, near = found.predict(torch.tensor([[0.45]], dtype=D))
+    _, far = found.predict(torch.tensor([[1.0]], dtype=D))
+    assert float(far) > float(near)
+
+
+def test_intervals_cover_draws_from_the_prior():
+    """100 solutions drawn from the features' own prior, with noise in the source: 95 % intervals hold 90 to 99 %."""
+    g, inside, total = torch.Generator().manual_seed(0), 0.0, 0
+    features = FourierFeatures.regular(((0.0, 1.0),), (16,))
+    x, z = line(24), line(50)
+    S = 1 / (1 + (features.line_frequencies(0) / 15) ** 4)
+    A = torch.cat([features(x, (2,)) / 400, features(x[[0, -1]])])
+    for _ in range(100):
+        w = S.sqrt() * torch.randn(features.size, generator=g, dtype=D)
+        y = A @ w + 0.03 * torch.randn(len(A), generator=g, dtype=D)
+        p = condition(A, y, S)
+        for order in ((0,), (1,)):
+            phi = features(z, order)
+            inside += float(((phi @ (p.mean - w)).abs() < 1.96 * p.std(phi)).double().mean())
+            total += 1
+    assert 0.9 < inside / total < 0.99
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plane(Equation):
+    lower: tuple = (-1.0, -1.0)
+    upper: tuple = (1.0, 1.0)
+    has_exact = True
+
+    def terms(self, x, p):
+        return {(2, 0): 1.0, (0, 2): 1.0}
+
+    def source(self, x):
+        return -8 * torch.exp(x[:, 0]) * torch.sin(3 * x[:, 1])
+
+    def exact(self, x):
+        return torch.exp(x[:, 0]) * torch.sin(3 * x[:, 1])
+
+
+def scattered(n, inside):
+    x = torch.rand(20 * n, 2, generator=torch.Generator().manual_seed(0), dtype=D) * 2 - 1
+    x = x[inside(x)]
+    return x[:n], x[n : 2 * n]
+
+
+def circle(n, r):
+    a = 2 * math.pi * torch.arange(n, dtype=D) / n
+    return r * torch.stack([torch.cos(a), torch.sin(a)], 1)
+
+
+def test_a_disc_with_a_hole():
+    inner, test = scattered(300, lambda x: (x.norm(dim=1) < 1) & (x.norm(dim=1) > 0.3))
+    edge, equation = torch.cat([circle(70, 1.0), circle(30, 0.3)]), Plane()
+    found = GP().solve(equation, cloud=Cloud(inner, edge, equation.exact(edge)))
+    assert found.error(test) < 1e-3 and not find_corners(inner, edge)
+
+
+def test_a_re_entrant_corner():
+    """f = -1 and u = 0 on the L-shape: twice as many points and a corner that is given change u by less than 1 %."""
+    corners = torch.tensor([[0, 0], [1, 0], [1, 1], [-1, 1], [-1, -1], [0, -1], [0, 0]], dtype=D)
+
+    @dataclass(frozen=True, kw_only=True)
+    class Load(Plane):
+        def source(self, x):
+            return -torch.ones(len(x), dtype=D)
+
+    def solve(n, m):
+        t = torch.arange(m, dtype=D)[:, None] / m
+        edge = torch.cat([a + t * (b - a) for a, b in zip(corners, corners[1:])])
+        inner, _ = scattered(n, lambda x: (x[:, 0] < 0) | (x[:, 1] > 0))
+        return GP().solve(Load(), cloud=Cloud(inner, edge, torch.zeros(len(edge), dtype=D))), inner, edge
+
+    (coarse, inner, edge), (fine, _, _) = solve(250, 16), solve(500, 24)
+    assert [round(v, 6) for v in find_corners(inner, edge)[0][:2]] == [0, 0]
+    assert len(find_corners(inner, edge)) == 1
+    x = scattered(600, lambda x: (x[:, 0] < 0) | (x[:, 1] > 0))[0]
+    near = x[x.norm(dim=1) < 0.2]
+    for points in (x, near):
+        a, b = coarse.predict(points)[0], fine.predict(points)[0]
+        assert (a - b).norm() < 1e-2 * b.norm()
+
+
+@pytest.mark.parametrize(
+    ("act", "words"),
+    [
+        (lambda: GP().solve(Plane(), cloud=Cloud(torch.zeros(3, 2, dtype=D), circle(4, 1.0), torch.zeros(4))), "twice"),
+        (lambda: GP().solve(Plane(), cloud=Cloud(circle(9, 0.5).float(), circle(4, 1.0), torch.zeros(4))), "float64"),
+        (lambda: GP().solve(Plane(), cloud=Cloud(circle(9, 0.5), circle(4, 1.0), torch.zeros(5))), "one a point"),
+        (lambda: GP().solve(Plane(), cloud=Cloud(circle(9, 0.5) * math.nan, circle(4, 1.0), torch.zeros(4))), "NaN"),
+        (lambda: GP().solve(PoissonEquation(solution="log(x - 1)")), "NaN"),
+        (lambda: WeightSpace(extension=1.0), "above 1"),
+        (lambda: PoissonEquation(solution="__import__('os')"), "numbers"),
+        (lambda: PoissonEquation(solution="sin(y)").exact(line(3)), "coordinates"),
+        (lambda: PoissonEquation(), "one of the two"),
+        (lambda: PoissonEquation(solution="x", points=2), "4 or more"),
+        (lambda: PoissonEquation(solution="x", upper=[0.0]), "lower < upper"),
+    ],
+)
+def test_what_cannot_be_used_is_said(act, words):
+    with pytest.raises(NWidthError, match=words):
+        act()
