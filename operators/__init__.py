@@ -10,6 +10,7 @@ from .fno import FNO
 from .lsm import LSM
 from .mgno import MgNO
 from .neuralop import NeuralopModel
+from .nio import NIO
 from .nsm import NSM
 from .pointwise import ChannelLinear, ChannelMLP, Coordinates
 from .spectral import SpectralConv
@@ -21,6 +22,7 @@ __all__ = [
     "FFNO",
     "FNO",
     "LSM",
+    "NIO",
     "NSM",
     "T1",
     "T1U",

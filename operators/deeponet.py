@@ -72,10 +72,16 @@ class BasisExpansion(nn.Module):
                 got=f"x of shape {tuple(x.shape)}",
                 expected=f"(batch, {self.in_channels} channels, {d} space axes)",
             )
-        shape = x.shape[2:]
-        phi, shift = self.functions(shape, x)
-        b = self.branch(self.move(x, shape, self.grid.shape))
-        return (b @ phi.flatten(1)).view(len(x), self.out_channels, *shape) + shift
+        return self.expand(self.coefficients(x), x.shape[2:])
+
+    def coefficients(self, x: Tensor) -> Tensor:
+        """b (B, p) of inputs x at any resolution."""
+        return self.branch(self.move(x, x.shape[2:], self.grid.shape))
+
+    def expand(self, b: Tensor, shape: Sequence[int]) -> Tensor:
+        """The functions (B, C_out, *shape) with coefficients b (B, p)."""
+        phi, shift = self.functions(shape, b)
+        return (b @ phi.flatten(1)).view(len(b), self.out_channels, *shape) + shift
 
     def functions(self, shape: Sequence[int], like: Tensor) -> tuple[Tensor, Tensor]:
         """phi (p, C_out, *shape) and phi_0, broadcastable to (C_out, *shape), in the dtype and on the device of x."""

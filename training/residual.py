@@ -6,10 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
+from ..errors import NWidthError
 from ..solvers import Problem
 from ..solvers.forms import Form, form_of
+
+NORMS = ("l2", "h-1")
 
 
 class ResidualLoss(ABC):
@@ -36,12 +40,35 @@ class SpectralLoss(ResidualLoss):
 
     Derivatives are exact for functions of as many modes as points. So is |r|^2 where the points hold the modes of r
     too: give p (m - 1) + 1 points for m modes where the equation has products of p factors.
+
+    ``norm``: l2, or h-1, in which the coefficient of a wave with k periods in the domain counts (1 + |k|^2)^(-1/2)
+    times, k over the axes of space (degree k/2 of polynomials): for an equation of second order the loss then measures
+    first derivatives of the error, where l2 measures second ones.
     """
 
     derivative = "spectral"
 
+    def __init__(self, points: int | Sequence[int] = 31, norm: str = "l2"):
+        super().__init__(points)
+        if norm not in NORMS:
+            raise NWidthError("SpectralLoss", got=f"norm={norm!r}", expected="one of " + ", ".join(NORMS))
+        self.norm = norm
+
     def __call__(self, form: Form, u: Tensor, raw: Tensor) -> Tensor:
-        return form.square(form.coefficients(form.residual(u, raw))).mean()
+        c = form.coefficients(form.residual(u, raw))
+        return form.square(c if self.norm == "l2" else c * _inverse_root(form, c)).mean()
+
+
+def _inverse_root(form: Form, c: Tensor) -> Tensor:
+    """(1 + |k|^2)^(-1/2) for each coefficient, shaped to multiply c (N, C, ...)."""
+    t = form.transform
+    assert t is not None
+    total = torch.ones((), dtype=torch.float64)
+    pairs = list(zip(t.bases, t.modes_of(c), form.grid.axes))[-form.space.ndim :]
+    for basis, m, axis in pairs:
+        k = basis.frequencies(m).double() / (1 if axis.kind == "periodic" else 2)
+        total = total[..., None] + k.square()
+    return total.rsqrt().to(c.device, c.real.dtype)
 
 
 class PointwiseLoss(ResidualLoss):

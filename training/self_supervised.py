@@ -73,11 +73,12 @@ class SelfSupervised(NeuralSurrogate):
         options = self.training
         plain = TrainingSettings()
         for name in UNUSED:
-            if getattr(options, name) != getattr(plain, name):
+            given, neutral = (list(v) if isinstance(v := getattr(s, name), tuple) else v for s in (options, plain))
+            if given != neutral:
                 raise NWidthError(
                     "SelfSupervised",
-                    got=f"training.{name}={getattr(options, name)}",
-                    expected=f"{getattr(plain, name)}: inputs are drawn from their law at collocation points",
+                    got=f"training.{name}={given}",
+                    expected=f"{neutral}: inputs are drawn from their law at collocation points",
                 )
         self._need_validation(val)
         problem = problem_of(train, self.problem, "SelfSupervised.fit")

@@ -82,7 +82,7 @@ class Poisson(BoxProblem):
 
     def theta(self, inputs: Dataset) -> list[Tensor]:
         """As in ``BoxProblem``; with scheme=spectral the quadrature weights relative to the spacing, since then
-        ``differences`` are derivatives at the points."""
+        ``differences`` are derivatives at the points, on periodic axes halfway between them."""
         if self.scheme == "difference":
             return super().theta(inputs)
         self.check(inputs)
@@ -108,7 +108,9 @@ class Poisson(BoxProblem):
         self.check(inputs)
         grid: Grid = inputs.grid  # type: ignore[assignment]
         slopes = self._quotients(u, grid)
-        second = [times(self._derivative(grid, i), v, i - grid.ndim) for i, v in enumerate(slopes)]
+        matrices = [self._derivative(grid, i) for i in range(grid.ndim)]
+        matrices = [-m.T if axis.kind == "periodic" else m for m, axis in zip(matrices, grid.axes)]
+        second = [times(m, v, i - grid.ndim) for i, (m, v) in enumerate(zip(matrices, slopes))]
         out = -torch.stack(second).sum(0) - self.forces(inputs)
         for i, pair in enumerate(self.side_pairs):
             for end, side in enumerate(pair):
@@ -164,11 +166,18 @@ class Poisson(BoxProblem):
         return (axis.weights() / axis.spacing).to(like).view(-1, *(1,) * (grid.ndim - 1 - i))
 
     def _derivative(self, grid: Grid, i: int) -> Tensor:
-        """The matrix (n, n) of d/dx_i on the interpolant that satisfies the conditions."""
+        """The matrix (n, n) of d/dx_i on the interpolant that satisfies the conditions.
+
+        On a periodic axis, halfway from each point to the next: of an even number of points the highest wave has no
+        slope at the points themselves. There D' D is minus the second derivative, as it is on odd numbers of points.
+        """
         axis, (side, _) = grid.axes[i], self.side_pairs[i]
-        if axis.kind in ("periodic", "chebyshev"):
-            basis: Basis = FourierBasis() if axis.kind == "periodic" else ChebyshevBasis()
+        unit = torch.eye(axis.n, dtype=torch.float64)
+        if axis.kind == "periodic":
+            transform = Transform([FourierBasis()], lengths=[axis.length])
+            return transform.derivative(transform.resize(unit, [2 * axis.n]), 1)[:, 1::2].T
+        if axis.kind == "chebyshev":
+            basis: Basis = ChebyshevBasis()
         else:
             basis = SineBasis(axis.kind) if side == "dirichlet" else CosineBasis(axis.kind)
-        transform = Transform([basis], lengths=[axis.length])
-        return transform.derivative(torch.eye(axis.n, dtype=torch.float64), 1).T
+        return Transform([basis], lengths=[axis.length]).derivative(unit, 1).T

@@ -11,6 +11,7 @@ from nwidth.data.files import load_state, save_state
 from nwidth.data.metrics import relative_l2
 from nwidth.operators import FNO, NSM, T1
 from nwidth.solvers import Darcy, FisherKPP, MaternField, Poisson
+from nwidth.solvers.forms import form_of
 from nwidth.training import OneCycle, PointwiseLoss, SelfSupervised, SpectralLoss, TrainingSettings
 
 LAW = MaternField(std=1.0, length=0.4, nu=4.5, modes=8)
@@ -91,6 +92,25 @@ def test_a_killed_run_goes_on_to_the_same_end(poisson, tmp_path, monkeypatch):
     assert torch.equal(rest.predict(poisson.inputs()).mean, whole.predict(poisson.inputs()).mean)
 
 
+def test_the_weighted_norm_counts_a_wave_by_its_frequency():
+    """Residuals of one wave of 3 periods along each axis, periodic by Dirichlet: (1 + |k|^2)^-1 times the square."""
+    form = form_of(Poisson(), 16)
+    x, y = form.grid.coordinates()
+    wave = torch.sin(6 * torch.pi * x) * torch.cos(4 * torch.pi * y)
+    u, zero = wave[None, None] / (4 * torch.pi**2 * 13), torch.zeros(1, 1, 16, 16, dtype=torch.float64)
+    plain, weighted = (SpectralLoss(16, norm)(form, u, zero) for norm in ("l2", "h-1"))
+    assert torch.allclose(plain, wave.square().mean()) and torch.allclose(weighted, plain / 14)
+    form = form_of(FisherKPP(), (5, 16))  # time has no weight, and constants in space have weight 1
+    raw = torch.zeros(1, 1, 5, 16, dtype=torch.float64)
+    t = form.grid.coordinates()[0][None, None]
+    losses = [SpectralLoss((5, 16), norm)(form, t, raw) for norm in ("l2", "h-1")]
+    assert torch.allclose(*losses) and losses[0] > 0.1
+    form = form_of(Poisson(sides="dirichlet", points="chebyshev"), 9)
+    raw = torch.randn(1, 1, 9, 9, dtype=torch.float64)
+    plain, weighted = (SpectralLoss(9, norm)(form, 0 * raw, raw) for norm in ("l2", "h-1"))
+    assert plain / 33 < weighted < plain
+
+
 def test_trajectories_start_at_the_initial_state_and_improve():
     problem = FisherKPP(nu=0.02, rho=1.0, final_time=0.5, times=4, initial=LAW)
     data = problem.simulate(range(16), 0, problem.grid(24)).to(dtype=torch.float32)
@@ -115,6 +135,8 @@ def test_errors(poisson):
         s = surrogate(SpectralLoss((5, 9)))
         s.problem = FisherKPP()
         s.fit(poisson, None)
+    with pytest.raises(NWidthError, match="l2, h-1"):
+        SpectralLoss(9, "h1")
     with pytest.raises(NWidthError, match="scale=0"):
         SelfSupervised(NSM, torch.optim.Adam, scale=0)
     s = surrogate(steps=1)
