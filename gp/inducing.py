@@ -27,15 +27,12 @@ def ard_gram(kernel: str, x: Tensor, z: Tensor, length: Tensor) -> Tensor:
     return KERNELS[kernel](torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist"))
 
 
-def _whitened(Kuu: Tensor, Kuf: Tensor, rest: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """L, L_B, A and c: L L' = Kuu, A = L^-1 Kuf / sigma, L_B L_B' = I + A A', c = L_B^-1 A rest / sigma."""
-    sigma = noise.sqrt()[..., None, None]
+def whitened(Kuu: Tensor, Kuf: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """L, L_B and A: L L' = Kuu, A = L^-1 Kuf / sigma, L_B L_B' = I + A A'."""
     L, _ = cholesky(Kuu)
-    A = torch.linalg.solve_triangular(L, Kuf, upper=False) / sigma
-    eye = torch.eye(A.shape[-2], dtype=A.dtype, device=A.device)
-    LB = torch.linalg.cholesky(eye + A @ A.mT)
-    c = torch.linalg.solve_triangular(LB, A @ rest[..., None] / sigma, upper=False)[..., 0]
-    return L, LB, A, c
+    A = torch.linalg.solve_triangular(L, Kuf, upper=False) / noise.sqrt()[..., None, None]
+    LB = torch.linalg.cholesky(torch.eye(A.shape[-2], dtype=A.dtype, device=A.device) + A @ A.mT)
+    return L, LB, A
 
 
 def collapsed_bound(Kuu: Tensor, Kuf: Tensor, prior: Tensor, rest: Tensor, noise: Tensor) -> Tensor:
@@ -51,7 +48,8 @@ def collapsed_bound(Kuu: Tensor, Kuf: Tensor, prior: Tensor, rest: Tensor, noise
     >>> bool((collapsed_bound(K, K, K.diagonal(), y, one) - exact).abs() < 1e-6)
     True
     """
-    _, LB, A, c = _whitened(Kuu, Kuf, rest, noise)
+    _, LB, A = whitened(Kuu, Kuf, noise)
+    c = torch.linalg.solve_triangular(LB, A @ rest[..., None], upper=False)[..., 0] / noise.sqrt()[..., None]
     n = rest.shape[-1]
     logdet = 2 * LB.diagonal(dim1=-2, dim2=-1).log().sum(-1) + n * noise.log()
     quadratic = rest.square().sum(-1) / noise - c.square().sum(-1)
@@ -66,12 +64,15 @@ def inducing_points(kernel: str, x: Tensor, length: Tensor, count: int, seed: in
     return x[pivots(lambda i: ard_gram(kernel, x, x[i], length), ones, count, generator)]
 
 
-def maximise_bound(kernel: str, hyper: Hyper, z: Tensor, x: Tensor, y: Tensor, steps: int, floor: float) -> Hyper:
-    """Hyper-parameters of b processes for outputs y (b, n) from those of ``hyper``, inducing points z fixed.
+def maximise_bound(
+    kernel: str, hyper: Hyper, z: Tensor, x: Tensor, y: Tensor, steps: int, floor: float
+) -> tuple[Hyper, Tensor]:
+    """Hyper-parameters of b processes for outputs y (b, n), from those of ``hyper``, and their bounds (b,).
 
-    One process after the other, by L-BFGS on the logarithms; the noise stays above ``floor``.
+    Inducing points z are fixed. One process after the other, by L-BFGS on the logarithms; the noise stays above
+    ``floor``.
     """
-    found = []
+    found, bounds = [], []
     for j in range(len(y)):
         start = [hyper.length[j].log(), hyper.variance[j].log(), (hyper.noise[j] - floor).clamp_min(1e-12).log()]
         raw = [v.detach().clone().requires_grad_() for v in (hyper.mean[j], *start)]
@@ -89,9 +90,11 @@ def maximise_bound(kernel: str, hyper: Hyper, z: Tensor, x: Tensor, y: Tensor, s
             return loss
 
         optimizer.step(closure)
+        with torch.no_grad():
+            bounds.append(bound())
         done = [v.detach() for v in raw]
         found.append((done[0], done[1].exp(), done[2].exp(), floor + done[3].exp()))
-    return Hyper(*(torch.stack(v) for v in zip(*found)))
+    return Hyper(*(torch.stack(v) for v in zip(*found))), torch.stack(bounds)
 
 
 class InducingPosterior:
@@ -106,15 +109,17 @@ class InducingPosterior:
         for j in range(len(y)):  # bounds memory: m x n
             v = hyper.variance[j]
             Kuu, Kuf = (v * ard_gram(kernel, z, w, hyper.length[j]) for w in (z, x))
-            L, LB, _, c = _whitened(Kuu, Kuf, y[j] - hyper.mean[j], hyper.noise[j])
-            self.parts.append((L, LB, c))
+            L, LB, A = whitened(Kuu, Kuf, hyper.noise[j])
+            rest = (y[j] - hyper.mean[j]) / hyper.noise[j].sqrt()
+            self.parts.append((L, LB, torch.linalg.solve_triangular(LB, (A @ rest)[:, None], upper=False)[:, 0]))
 
     def predict(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation, (b, n)."""
         means, spreads = [], []
         for j, (L, LB, c) in enumerate(self.parts):
             v = self.hyper.variance[j]
-            first = torch.linalg.solve_triangular(L, v * ard_gram(self.kernel, self.z, x, self.hyper.length[j]), upper=False)
+            k = v * ard_gram(self.kernel, self.z, x, self.hyper.length[j])
+            first = torch.linalg.solve_triangular(L, k, upper=False)
             second = torch.linalg.solve_triangular(LB, first, upper=False)
             means.append(self.hyper.mean[j] + c @ second)
             left = (v - first.square().sum(0)).clamp_min(0)
