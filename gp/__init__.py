@@ -1,7 +1,8 @@
 """Gaussian processes and kernels."""
 
+from .functional_tensor import FunctionalTensor
 from .grids import GridGP
 from .kernel_ridge import KernelRidge
 from .regression import GPRegressor
 
-__all__ = ["GPRegressor", "GridGP", "KernelRidge"]
+__all__ = ["FunctionalTensor", "GPRegressor", "GridGP", "KernelRidge"]
