@@ -80,16 +80,16 @@ def real(name):
     parts, _ = apply_split(data, RandomSplit(test=100, val=100))
     error, base = timed(lambda: plain(parts["train"], parts["val"], parts["test"]))
     print(f"{name} 16, plain SciPy: error {error:.4f}")
+    kernels, whitening = ["matern52", "rational_quadratic"], [0.0, -0.25, -0.5]
+    likelihood = KernelRidge(kernels, whitening=whitening, selection="marginal_likelihood")
+    pod = {"rtol": 1e-3, "max_rank": 32, "input_ranks": [16]}
     regressors = {
-        "kernel": (KernelRidge(["matern52", "rational_quadratic"], whitening=[0.0, -0.25, -0.5]), {"symmetries": True}),
-        "kernel, by marginal likelihood": (
-            KernelRidge(["matern52", "rational_quadratic"], whitening=[0.0, -0.25, -0.5], selection="marginal_likelihood"),
-            {"symmetries": True},
-        ),
-        "pod_gp": (GPRegressor(), {"rtol": 1e-3, "max_rank": 32, "input_ranks": [16]}),
-        "pod_gp, coupling=shared": (GPRegressor(coupling="shared"), {"rtol": 1e-3, "max_rank": 32, "input_ranks": [16]}),
-        "pod_gp, coupling=icm": (GPRegressor(coupling="icm"), {"rtol": 1e-3, "max_rank": 32, "input_ranks": [16]}),
-    }  # fmt: skip
+        "kernel": (KernelRidge(kernels, whitening=whitening), {"symmetries": True}),
+        "kernel, by marginal likelihood": (likelihood, {"symmetries": True}),
+        "pod_gp": (GPRegressor(), pod),
+        "pod_gp, coupling=shared": (GPRegressor(coupling="shared"), pod),
+        "pod_gp, coupling=icm": (GPRegressor(coupling="icm"), pod),
+    }
     for label, (regressor, options) in regressors.items():
         surrogate = PODRegression(regressor, **options)
         _, cost = timed(lambda s=surrogate: s.fit(parts["train"], parts["val"], seed=0))
@@ -177,8 +177,9 @@ def slim():
             error = float((mean - waves(z)).norm() / waves(z).norm())
             base = base or error
             cover = float(((mean - waves(z)).abs() < 1.96 * std).double().mean())
-            print(f"slim, seed {seed}, {label}: error {error:.4f} ({error / base:.2f} of central), noise {gp.noise:.3f},"
-                  f" {int(gp.active().sum())} of 300 active, coverage {cover:.3f}, {gp.bytes_sent} bytes sent")  # fmt: skip
+            print(f"slim, seed {seed}, {label}: error {error:.4f} ({error / base:.2f} of central),"
+                  f" noise {gp.noise:.3f}, {int(gp.active().sum())} of 300 active, coverage {cover:.3f},"
+                  f" {gp.bytes_sent} bytes sent")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ from .kernels.grid_mixture import GridSpectralMixtureProduct
 from .kernels.mixture import sum_of_waves
 
 FLOOR = 1e-8  # of the noise variance, in units of the data's
+RENEW = 3  # rounds of consensus between tangents
+SHARE = 0.02  # of the largest weight: below it the penalty grows no further
 Gather = Callable[[list[Tensor]], list[Tensor]]
 
 
@@ -48,9 +50,8 @@ class _Agent:
         inverse = torch.cholesky_inverse(self._factor(theta))
         return torch.cat([self.K @ inverse.flatten(), inverse.trace()[None]])
 
-    def step(self, calls: int, consensus: Tensor | None = None, rho: float = 0.0) -> None:
-        """theta <- argmin y' C^-1 y + slope . theta + dual . (theta - z) + rho / 2 |theta - z|^2, a convex problem."""
-        slope = self.slope(self.theta)
+    def step(self, calls: int, slope: Tensor, consensus: Tensor | None = None, rho: Tensor | float = 0.0) -> None:
+        """theta <- argmin y' C^-1 y + slope . theta + dual . (theta - z) + |theta - z|^2_rho / 2, a convex problem."""
         z = torch.zeros_like(slope) if consensus is None else consensus
 
         def value(v: np.ndarray) -> tuple[float, np.ndarray]:
@@ -58,7 +59,7 @@ class _Agent:
             alpha = torch.cholesky_solve(self.y[:, None], self._factor(theta))[:, 0]
             forms = torch.cat([self.K @ torch.outer(alpha, alpha).flatten(), alpha.square().sum()[None]])
             away = theta - z
-            total = self.y @ alpha + slope @ theta + self.dual @ away + 0.5 * rho * away.square().sum()
+            total = self.y @ alpha + slope @ theta + self.dual @ away + 0.5 * (rho * away.square()).sum()
             return float(total), (slope - forms + self.dual + rho * away).numpy()
 
         bounds = [(0.0, None)] * (len(slope) - 1) + [(FLOOR, None)]
@@ -110,7 +111,8 @@ class SparseSpectralGP:
     The peaks mu lie on a fixed grid (``GridSpectralMixtureProduct``); theta and the noise minimise y' C^-1 y + log|C|,
     the difference of convex functions. ``fit`` replaces log|C| by its tangent and solves the convex problem that is
     left with bounds, so that most theta are zero exactly, until the objective changes by less than ``tolerance`` of
-    itself. ``fit_agents`` is the same step with each agent's own samples, tied by a consensus
+    itself. ``fit_agents`` does it with each agent's own samples, for the sum of their objectives: tangents at the
+    consensus z, renewed every third round, and between them ADMM on the convex problems, theta_j near z,
     z = max(0, mean_j(theta_j + dual_j / rho)), dual_j <- dual_j + rho (theta_j - z). Agents send nothing but the change
     of theta_j + dual_j / rho, each entry rounded without bias to ``bits`` bits of its range, which shrinks as they
     agree. Samples never leave their agent; ``condition`` says on which samples the predictions rest.
@@ -169,7 +171,7 @@ class SparseSpectralGP:
         agent = _Agent(self._components(x, x), (y - self.mean) / self.scale)
         self.history = [agent.loss(agent.theta)]
         for _ in range(self.steps):
-            agent.step(self.calls)
+            agent.step(self.calls, agent.slope(agent.theta))
             self.history.append(agent.loss(agent.theta))
             if self.history[-2] - self.history[-1] < self.tolerance * abs(self.history[-2]):
                 break
@@ -189,40 +191,57 @@ class SparseSpectralGP:
         *,
         bits: int = 8,
         rounds: int = 60,
-        rho: float = 1.0,
+        rho: float = 0.02,
         seed: int = 0,
         group: dist.ProcessGroup | None = None,
     ) -> SparseSpectralGP:
         """From the samples (x_j, y_j) of each agent: all in this process, or with ``group`` its own among others'.
 
-        ``rho`` is in units of the mean number of samples of an agent. Every process ends with the same weights.
+        The penalty of a weight is ``rho`` times the mean number of samples of an agent, divided by the weight; constant
+        after half of the rounds. Every process ends with the same weights.
         """
         if not 2 <= bits <= 16:
             raise NWidthError("SparseSpectralGP.fit_agents", got=f"bits={bits}", expected="2 to 16")
         mine = [self._check(x, y) for x, y in parts]
         gather: Gather = list if group is None else _everybody(group)
-        first = 0 if group is None else dist.get_rank(group)
+        first = 0 if group is None else dist.get_rank(group) * len(mine)  # number of the first agent here
         sums = [torch.stack([torch.tensor(float(len(y))).double(), y.sum(), y.square().sum()]) for _, y in mine]
         n, total, squares = torch.stack(gather(sums)).sum(0).tolist()
         self._units(n, total, squares)
         agents = [_Agent(self._components(x, x), (y - self.mean) / self.scale) for x, y in mine]
         known = [torch.zeros_like(agents[0].theta) for _ in gather(sums)]
-        strength = rho * n / len(known)
-        generators = [torch.Generator().manual_seed(seed + 1000 * first + j) for j in range(len(agents))]
-        consensus, self.history, self.bytes_sent = agents[0].theta.clone(), [], 0
-        for _ in range(rounds):
+        generators = [torch.Generator().manual_seed(seed + 1000 * (first + j)) for j in range(len(agents))]
+        self.history, self.bytes_sent = [], 0
+
+        def agree(penalty: Tensor | None) -> Tensor:
+            """Each agent sends how its proposal changed; all find the same mean of what is known of them."""
             codes = []
             for agent, generator in zip(agents, generators):
-                agent.step(self.calls, consensus, strength)
-                code = quantise(agent.theta + agent.dual / strength - agent.sent, bits, generator)
+                proposal = agent.theta if penalty is None else agent.theta + agent.dual / penalty
+                code = quantise(proposal - agent.sent, bits, generator)
                 agent.sent = agent.sent + restore(code, bits)
-                codes.append(code)
                 self.bytes_sent += len(code)
-            known = [v + restore(code, bits) for v, code in zip(known, gather(codes))]
-            before, consensus = consensus, torch.stack(known).mean(0).clamp_min(0)
-            consensus[-1] = consensus[-1].clamp_min(FLOOR)
+                codes.append(code)
+            for j, code in enumerate(gather(codes)):
+                known[j] = known[j] + restore(code, bits)
+            mean = torch.stack(known).mean(0).clamp_min(0)
+            mean[-1] = mean[-1].clamp_min(FLOOR)
+            return mean
+
+        for agent in agents:  # each alone: where the grid has weight at all
+            agent.step(self.calls, agent.slope(agent.theta))
+        consensus = agree(None)
+        slopes: list[Tensor] = []
+        for turn in range(rounds):
+            if turn < rounds // 2:
+                penalty = rho * n / len(known) / (consensus + SHARE * consensus.max())
+            if turn % RENEW == 0:
+                slopes = [agent.slope(consensus) for agent in agents]
+            for agent, slope in zip(agents, slopes):
+                agent.step(self.calls, slope, consensus, penalty)
+            before, consensus = consensus, agree(penalty)
             for agent in agents:
-                agent.dual = agent.dual + strength * (agent.theta - consensus)
+                agent.dual = agent.dual + penalty * (agent.theta - consensus)
             self.history.append(float((consensus - before).norm() / consensus.norm()))
             if self.history[-1] < self.tolerance:
                 break
