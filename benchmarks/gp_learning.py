@@ -84,6 +84,7 @@ def real(name):
     likelihood = KernelRidge(kernels, whitening=whitening, selection="marginal_likelihood")
     pod = {"rtol": 1e-3, "max_rank": 32, "input_ranks": [16]}
     regressors = {
+        "kernel, matern52 without symmetries": (KernelRidge(["matern52"], whitening=whitening), {}),
         "kernel": (KernelRidge(kernels, whitening=whitening), {"symmetries": True}),
         "kernel, by marginal likelihood": (likelihood, {"symmetries": True}),
         "pod_gp": (GPRegressor(), pod),
