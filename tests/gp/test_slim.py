@@ -1,12 +1,12 @@
 """Sparse spectral kernels: the objective and its parts, the published size, agents in one process and in several."""
 
 import math
+import subprocess
+import sys
 
 import pytest
 import scipy.stats
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from nwidth.data.files import load_state, save_state
 from nwidth.errors import NWidthError
 from nwidth.gp import SparseSpectralGP
@@ -110,17 +110,29 @@ def test_one_agent_is_the_central_fit():
     assert agent.loss(alone.theta) == pytest.approx(agent.loss(central.theta), abs=0.05)
 
 
-def _process(rank, folder, x, y):
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    part = [(x[rank::2], y[rank::2])]
-    gp = SparseSpectralGP([21], [10.0]).fit_agents(part, rounds=8, group=dist.group.WORLD)
-    torch.save(gp.theta, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+PROCESS = """
+import sys, torch
+import torch.distributed as dist
+from nwidth.gp import SparseSpectralGP
+rank, folder = int(sys.argv[1]), sys.argv[2]
+x, y = torch.load(f"{folder}/data.pt", weights_only=True)
+dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+part = [(x[rank::2], y[rank::2])]
+gp = SparseSpectralGP([21], [10.0]).fit_agents(part, rounds=8, group=dist.group.WORLD)
+torch.save(gp.theta, f"{folder}/{rank}.pt")
+dist.destroy_process_group()
+"""
 
 
 def test_processes_find_what_agents_in_one_process_find(tmp_path):
     x, y = samples(40, f=slow)
-    mp.spawn(_process, (str(tmp_path), x, y), nprocs=2)
+    torch.save((x, y), tmp_path / "data.pt")
+    runs = [subprocess.Popen([sys.executable, "-c", PROCESS, str(r), str(tmp_path)]) for r in range(2)]
+    try:
+        assert [run.wait(timeout=120) for run in runs] == [0, 0]
+    finally:
+        for run in runs:
+            run.kill()
     found = [torch.load(tmp_path / f"{r}.pt", weights_only=True) for r in range(2)]
     assert torch.equal(*found)
     alone = SparseSpectralGP([21], [10.0]).fit_agents([(x[r::2], y[r::2]) for r in range(2)], rounds=8)
