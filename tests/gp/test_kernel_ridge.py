@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import scipy.spatial.distance
+import scipy.stats
 import torch
 from nwidth.data.files import load_state, save_state
 from nwidth.errors import NWidthError
@@ -45,7 +46,12 @@ def test_predictions_are_the_dense_formula(kernel, length, ridge, whitening):
     bias = y.mean(0).numpy()
     expected = bias + k @ np.linalg.solve(K + 40 * ridge * np.eye(40), y.numpy() - bias)
     found, std = model.predict(z)
-    assert np.allclose(found, expected, atol=1e-6) and std is None
+    assert np.allclose(found, expected, atol=1e-6)
+    A = K + 40 * ridge * np.eye(40)  # the Gaussian process whose mean this is, and its leave-one-out scale
+    alpha, inverse = np.linalg.solve(A, y.numpy() - bias), np.linalg.inv(A).diagonal()[:, None]
+    scale = ((alpha / inverse) ** 2 * inverse).mean(0)
+    variance = 1 - np.einsum("ij,ji->i", k, np.linalg.solve(A, k.T)) + 40 * ridge
+    assert np.allclose(std, np.sqrt(variance[:, None] * scale), rtol=1e-4)
     assert model.parameters == 80 and model.selected == {
         "kernel": kernel,
         "length": length,
@@ -132,9 +138,9 @@ def test_refitting_keeps_the_choice():
 def test_a_covariance_that_is_singular_to_round_off():
     x, y = data(50, 1, 1)
     x = torch.cat([x, x])  # every sample twice
-    model = KernelRidge(["rbf"], [16.0], [1e-16])
+    model = KernelRidge(["rbf"], [16.0], [1e-19])
     model.fit(x, torch.cat([y, y]), None, seed=0)
-    assert bool(torch.isfinite(model.dual).all())
+    assert bool(torch.isfinite(model.dual).all()) and model.selected["jitter"] < 1e-10  # and it is told
     assert float((model.predict(x[:50])[0] - y).abs().max()) < 0.05
 
 
@@ -154,6 +160,111 @@ def test_errors_name_what_arrived():
     with pytest.raises(NWidthError, match="kernel 'cubic'"):
         KernelRidge(["cubic"])
     with pytest.raises(NWidthError, match="10 samples, expected at most 9"):
-        KernelRidge(max_samples=9).fit(x, y, None, seed=0)
+        KernelRidge(max_samples=9, beyond=None).fit(x, y, None, seed=0)
+    with pytest.raises(NWidthError, match="selection='evidence', expected null or one of validation, leave_one_out"):
+        KernelRidge(selection="evidence")
+    with pytest.raises(NWidthError, match="without validation samples"):
+        KernelRidge(selection="validation").fit(x, y, None, seed=0)
+    with pytest.raises(NWidthError, match="a stationary kernel; use nystroem"):
+        KernelRidge(["linear"], max_samples=9, beyond="fourier").fit(x, y, None, seed=0)
+    x[3, 0] = math.nan
+    with pytest.raises(NWidthError, match="NaN or infinity in x of 1 of 10 samples, first 3"):
+        KernelRidge().fit(x, y, None, seed=0)
     with pytest.raises(NWidthError, match="mostly equal"):
         KernelRidge().fit(torch.ones_like(x), y, None, seed=0)
+
+
+@pytest.mark.parametrize("spread", ["leave_one_out", "marginal_likelihood"])
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+def test_intervals_cover_what_they_say(noise, spread):
+    shares = []
+    for seed in range(4):
+        generator = torch.Generator().manual_seed(seed)
+        x, z = torch.rand(150, 2, dtype=F64, generator=generator), torch.rand(300, 2, dtype=F64, generator=generator)
+        f = [torch.stack([torch.sin(5 * t.sum(1)), 30 * (t[:, 0] * t[:, 1]).cos()], 1) for t in (x, z)]
+        size = noise * torch.tensor([1.0, 5.0])
+        y, target = (v + size * torch.randn(v.shape, dtype=F64, generator=generator) for v in f)
+        model = KernelRidge(spread=spread)
+        model.fit(x, y, None, seed=0)
+        mean, std = model.predict(z)
+        shares.append(((mean - target).abs() < 1.96 * std).double().mean(0))
+    assert bool(((torch.stack(shares).mean(0) > 0.9) & (torch.stack(shares).mean(0) <= 0.995)).all())
+
+
+def test_marginal_likelihood_is_that_of_scipy_and_chooses():
+    x, y = data(40)
+    y = y + 0.1 * torch.randn(40, 2, dtype=F64, generator=torch.Generator().manual_seed(1))
+    model = KernelRidge(lengths=[0.5, 2.0], ridges=[1e-4, 1e-2], selection="marginal_likelihood")
+    history = model.fit(x, y, (x, lambda p: 7.0), seed=0)
+    rest = (y - y.mean(0)).numpy()
+    for h in history:
+        K, _ = dense(x, x, h["kernel"], h["length"], 0.0)
+        A = K + 40 * h["ridge"] * np.eye(40)
+        nll = 0.0
+        for j in range(2):
+            s2 = rest[:, j] @ np.linalg.solve(A, rest[:, j]) / 40
+            nll -= scipy.stats.multivariate_normal(np.zeros(40), s2 * A).logpdf(rest[:, j]) / 80
+        assert h["negative_log_likelihood"] == pytest.approx(nll, rel=1e-8)
+    best = min(history, key=lambda h: h["negative_log_likelihood"])
+    assert best["val_rel_l2"] == 7.0 and all(best[k] == v for k, v in model.selected.items())
+
+
+def test_a_linear_map_is_found_by_the_linear_kernel():
+    x, _ = data(60, 3)
+    W = torch.tensor([[1.0, 2.0], [0.5, -1.0], [3.0, 0.0]], dtype=F64)
+    model = KernelRidge(["matern52", "linear"])
+    model.fit(x, x @ W + 2, None, seed=0)
+    assert model.selected["kernel"] == "linear"
+    assert float((model.predict(10 * x)[0] - 10 * x @ W - 2).abs().max()) < 1e-6
+    a, b = model.predict(x)[1].mean(), model.predict(100 * x)[1].mean()
+    assert float(b) > 2 * float(a)
+
+
+@pytest.mark.parametrize("kernel", ["rbf", "matern52"])
+@pytest.mark.parametrize("beyond", ["nystroem", "fourier"])
+def test_features_converge_to_the_exact_regression(kernel, beyond):
+    generator = torch.Generator().manual_seed(0)
+    x, z = torch.rand(400, 2, dtype=F64, generator=generator), torch.rand(50, 2, dtype=F64, generator=generator)
+    y = torch.sin(6 * x[:, :1]) * x[:, 1:] + 0.1 * torch.randn(400, 1, dtype=F64, generator=generator)
+    pin = {"kernels": [kernel], "lengths": [1.0], "ridges": [1e-3]}
+    exact = KernelRidge(**pin)
+    exact.fit(x, y, None, seed=0)
+    mean, std = exact.predict(z)
+    errors = []
+    for features in (20, 80, 320):
+        model = KernelRidge(**pin, max_samples=399, beyond=beyond, features=features)
+        model.fit(x, y, None, seed=0)
+        m, s = model.predict(z)
+        errors.append((float((m - mean).norm() / mean.norm()), float((s - std).norm() / std.norm())))
+        assert model.dual.shape == (features, 1) or beyond == "nystroem"
+    assert all(a[0] > b[0] for a, b in zip(errors, errors[1:]))
+    bound = (5e-3, 5e-3) if beyond == "nystroem" else (0.05, 0.05)
+    assert errors[-1][0] < bound[0] and errors[-1][1] < bound[1]
+
+
+def test_many_samples_are_all_used_and_kept(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(3000, 1, dtype=F64, generator=generator)
+    y = torch.sin(9 * x) + 0.2 * torch.randn(3000, 1, dtype=F64, generator=generator)
+    model = KernelRidge(lengths=[0.5, 1.0], max_samples=1000, features=60)
+    model.fit(x, y, None, seed=0)
+    mean, std = model.predict(x)
+    few = KernelRidge(lengths=[0.5, 1.0])
+    few.fit(x[:300], y[:300], None, seed=0)
+    truth = torch.sin(9 * x)
+    assert float((mean - truth).norm()) < 0.7 * float((few.predict(x)[0] - truth).norm())
+    assert float(std.mean()) == pytest.approx(0.2, rel=0.05)
+    save_state(tmp_path / "k", model.state_dict())
+    again = KernelRidge()
+    again.load_state_dict(load_state(tmp_path / "k"))
+    assert all(torch.allclose(a, b, rtol=1e-9) for a, b in zip(again.predict(x), (mean, std)))
+
+
+def test_single_precision_is_computed_in_double():
+    x, y = data()
+    double, single = KernelRidge(), KernelRidge()
+    double.fit(x.float().double(), y.float().double(), None, seed=0)
+    single.fit(x.float(), y.float(), None, seed=0)
+    found = single.predict(x.float())
+    assert all(v.dtype == torch.float32 for v in found) and single.selected == double.selected
+    assert all(torch.allclose(a.double(), b, rtol=1e-6) for a, b in zip(found, double.predict(x.float().double())))

@@ -185,5 +185,11 @@ def test_errors_name_what_arrived():
     x, y = data(10)
     with pytest.raises(NWidthError, match="kernel='cubic'"):
         GPRegressor("cubic")
+    with pytest.raises(NWidthError, match="coupling='tight', expected one of independent, shared, icm"):
+        GPRegressor(coupling="tight")
+    with pytest.raises(NWidthError, match="10 samples with coupling=icm, expected at most 9"):
+        GPRegressor(max_samples=9, coupling="icm").fit(x, y, None, seed=0)
+    with pytest.raises(NWidthError, match="NaN or infinity in y of 1 of 10 samples, first 0"):
+        GPRegressor().fit(x, torch.cat([y[:1] * math.inf, y[1:]]), None, seed=0)
     with pytest.raises(NWidthError, match="10 samples, expected at most 9"):
-        GPRegressor(max_samples=9).fit(x, y, None, seed=0)
+        GPRegressor(max_samples=9, inducing=None).fit(x, y, None, seed=0)

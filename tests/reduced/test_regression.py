@@ -314,7 +314,7 @@ def test_parameters_alone_and_every_regressor(regressor):
     mean = Mean()
     mean.fit(data[:50], None)
     assert error < 0.5 * float(relative_l2(mean.predict(data[50:].inputs()).mean, data.u[50:], data.grid).mean())
-    assert (prediction.std is not None) == (regressor == "gp")
+    assert (prediction.std is not None) == (regressor in ("gp", "kernel"))
 
 
 def test_standard_deviations_of_fields_are_those_of_the_coefficients_and_of_what_is_left_out():

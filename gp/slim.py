@@ -1,0 +1,306 @@
+"""Sparse linear multiple kernel learning on a grid of spectral components: central, or by agents that send few bits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import scipy.optimize
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from ..errors import NWidthError
+from .gram import cholesky
+from .kernels.grid_mixture import GridSpectralMixtureProduct
+from .kernels.mixture import sum_of_waves
+
+FLOOR = 1e-8  # of the noise variance, in units of the data's
+RENEW = 3  # rounds of consensus between tangents
+SHARE = 0.02  # of the largest weight: below it the penalty grows no further
+Gather = Callable[[list[Tensor]], list[Tensor]]
+
+
+class _Agent:
+    """Local data, and one step on l(theta) = y' C^-1 y + log|C|, C = sum_q theta_q K_q + theta_Q I, theta >= 0."""
+
+    def __init__(self, K: Tensor, y: Tensor):
+        self.n, self.y = len(y), y
+        self.K = K.reshape(len(K), -1)
+        self.theta = torch.full((len(K) + 1,), 1 / len(K), dtype=torch.float64)
+        self.theta[-1] = 0.1
+        self.dual = torch.zeros_like(self.theta)
+        self.sent = torch.zeros_like(self.theta)  # what the others know of theta + dual / rho
+
+    def _factor(self, theta: Tensor) -> Tensor:
+        active = theta[:-1].nonzero()[:, 0]
+        C = (theta[active] @ self.K[active]).view(self.n, self.n)
+        C.diagonal().add_(theta[-1])
+        return cholesky(C)[0]
+
+    def loss(self, theta: Tensor) -> float:
+        L = self._factor(theta)
+        white = torch.linalg.solve_triangular(L, self.y[:, None], upper=False)
+        return float(white.square().sum() + 2 * L.diagonal().log().sum())
+
+    def slope(self, theta: Tensor) -> Tensor:
+        """tr(C^-1 K_q): the linear majorant of log|C|, which is concave in theta."""
+        inverse = torch.cholesky_inverse(self._factor(theta))
+        return torch.cat([self.K @ inverse.flatten(), inverse.trace()[None]])
+
+    def step(self, calls: int, slope: Tensor, consensus: Tensor | None = None, rho: Tensor | float = 0.0) -> None:
+        """theta <- argmin y' C^-1 y + slope . theta + dual . (theta - z) + |theta - z|^2_rho / 2, a convex problem."""
+        z = torch.zeros_like(slope) if consensus is None else consensus
+
+        def value(v: np.ndarray) -> tuple[float, np.ndarray]:
+            theta = torch.from_numpy(v)
+            alpha = torch.cholesky_solve(self.y[:, None], self._factor(theta))[:, 0]
+            forms = torch.cat([self.K @ torch.outer(alpha, alpha).flatten(), alpha.square().sum()[None]])
+            away = theta - z
+            total = self.y @ alpha + slope @ theta + self.dual @ away + 0.5 * (rho * away.square()).sum()
+            return float(total), (slope - forms + self.dual + rho * away).numpy()
+
+        bounds = [(0.0, None)] * (len(slope) - 1) + [(FLOOR, None)]
+        options = {"maxfun": calls, "maxiter": calls}
+        found = scipy.optimize.minimize(value, self.theta.numpy(), jac=True, bounds=bounds, options=options)
+        self.theta = torch.from_numpy(found.x.copy())
+
+
+def quantise(v: Tensor, bits: int, generator: torch.Generator) -> Tensor:
+    """Bytes of v in [-s, s] rounded at random to 2^bits levels, without bias; the first eight hold s.
+
+    >>> v = torch.tensor([0.3, -1.0, 0.5], dtype=torch.float64)
+    >>> code = quantise(v, 8, torch.Generator().manual_seed(0))
+    >>> len(code), bool((restore(code, 8) - v).abs().max() < 2 / 255)
+    (11, True)
+    """
+    top, s = 2**bits - 1, v.abs().max().clamp_min(1e-300)
+    levels = (v / s + 1) * (top / 2)
+    levels = (levels + torch.rand(len(v), generator=generator, dtype=torch.float64)).floor().clamp(0, top)
+    kind = np.uint8 if bits <= 8 else np.uint16
+    body = levels.numpy().astype(kind).tobytes()
+    return torch.frombuffer(bytearray(np.float64(s).tobytes() + body), dtype=torch.uint8)
+
+
+def restore(code: Tensor, bits: int) -> Tensor:
+    raw = code.numpy().tobytes()
+    s = float(np.frombuffer(raw[:8], dtype=np.float64)[0])
+    levels = np.frombuffer(raw[8:], dtype=np.uint8 if bits <= 8 else np.uint16).astype(np.float64)
+    return torch.from_numpy(s * (levels * (2 / (2**bits - 1)) - 1))
+
+
+def _everybody(group: dist.ProcessGroup) -> Gather:
+    """The byte tensors of all processes: each gives as many, of equal lengths."""
+
+    def gather(mine: list[Tensor]) -> list[Tensor]:
+        found: list[Tensor] = []
+        for v in mine:
+            parts = [torch.empty_like(v) for _ in range(dist.get_world_size(group))]
+            dist.all_gather(parts, v, group=group)
+            found += parts
+        return found
+
+    return gather
+
+
+class SparseSpectralGP:
+    """y ~ GP(m, sum_q theta_q prod_p exp(-2 pi^2 tau_p^2 sigma_p^2) cos(2 pi tau_p mu_qp)) + noise, theta >= 0 sparse.
+
+    The peaks mu lie on a fixed grid (``GridSpectralMixtureProduct``); theta and the noise minimise y' C^-1 y + log|C|,
+    the difference of convex functions. ``fit`` replaces log|C| by its tangent and solves the convex problem that is
+    left with bounds, so that most theta are zero exactly, until the objective changes by less than ``tolerance`` of
+    itself. ``fit_agents`` does it with each agent's own samples, for the sum of their objectives: tangents at the
+    consensus z, renewed every third round, and between them ADMM on the convex problems, theta_j near z,
+    z = max(0, mean_j(theta_j + dual_j / rho)), dual_j <- dual_j + rho (theta_j - z). Agents send nothing but the change
+    of theta_j + dual_j / rho, each entry rounded without bias to ``bits`` bits of its range, which shrinks as they
+    agree. Samples never leave their agent; ``condition`` says on which samples the predictions rest.
+
+    Memory n^2 Q, work n^3 + n^2 Q a step of the convex problem, n the samples of one agent.
+
+    Source: Suwandi, Lin, Yin, Wang and Theodoridis, Sparsity-aware distributed learning for Gaussian processes with
+    linear multiple kernel (2023): kernel, difference-of-convex steps, quantised ADMM.
+
+    >>> x = torch.linspace(0, 1, 60, dtype=torch.float64)[:, None]
+    >>> gp = SparseSpectralGP([41], [20.0]).fit(x, torch.sin(2 * torch.pi * 4 * x[:, 0]))
+    >>> gp.kernel.frequencies[gp.weights.argmax()].tolist(), int(gp.active().sum()) < 8
+    ([4.0], True)
+    """
+
+    def __init__(
+        self,
+        counts: Sequence[int],
+        max_frequency: Sequence[float],
+        *,
+        bandwidth: Sequence[float] | None = None,
+        steps: int = 30,
+        calls: int = 15,
+        tolerance: float = 1e-4,
+    ):
+        self.kernel = GridSpectralMixtureProduct(counts, max_frequency, bandwidth=bandwidth).double()
+        self.steps, self.calls, self.tolerance = steps, calls, tolerance
+        self.theta: Tensor | None = None  # weights and noise variance, in units of scale^2
+        self.mean, self.scale = 0.0, 1.0
+        self.history: list[float] = []
+        self.bytes_sent = 0
+        self._data: tuple[Tensor, Tensor, Tensor] | None = None
+
+    def _components(self, x: Tensor, z: Tensor) -> Tensor:
+        """The kernel matrices of all components, (Q, n, m)."""
+        difference = list((x.unsqueeze(-2) - z.unsqueeze(-3)).unbind(-1))
+        one, zero = torch.ones(1, dtype=torch.float64), (0,) * self.kernel.dims
+        peaks = zip(self.kernel.frequencies, self.kernel.bandwidths)
+        waves = (sum_of_waves("gaussian", difference, one, s[None], mu[None], zero, 2) for mu, s in peaks)
+        return torch.stack(list(waves))
+
+    def _check(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        dims = self.kernel.dims
+        if x.ndim != 2 or x.shape[1] != dims or y.shape != x.shape[:1] or len(x) < 2:
+            raise NWidthError(
+                "SparseSpectralGP.fit", got=f"x {tuple(x.shape)}, y {tuple(y.shape)}", expected=f"(n, {dims}) and (n,)"
+            )
+        if not bool(torch.isfinite(x).all() and torch.isfinite(y).all()):
+            raise NWidthError("SparseSpectralGP.fit", got="NaN or infinity", expected="finite samples")
+        return x.double(), y.double()
+
+    def fit(self, x: Tensor, y: Tensor) -> SparseSpectralGP:
+        """From inputs x (n, dims) and values y (n,)."""
+        x, y = self._check(x, y)
+        self._units(float(len(y)), float(y.sum()), float(y.square().sum()))
+        agent = _Agent(self._components(x, x), (y - self.mean) / self.scale)
+        self.history = [agent.loss(agent.theta)]
+        for _ in range(self.steps):
+            agent.step(self.calls, agent.slope(agent.theta))
+            self.history.append(agent.loss(agent.theta))
+            if self.history[-2] - self.history[-1] < self.tolerance * abs(self.history[-2]):
+                break
+        self.theta = agent.theta
+        return self.condition(x, y)
+
+    def _units(self, n: float, total: float, squares: float) -> None:
+        self.mean = total / n
+        variance = squares / n - self.mean**2
+        if not variance > 1e-14 * squares / n:
+            raise NWidthError("SparseSpectralGP.fit", got="constant values", expected="values that vary")
+        self.scale = math.sqrt(variance)
+
+    def fit_agents(
+        self,
+        parts: Sequence[tuple[Tensor, Tensor]],
+        *,
+        bits: int = 8,
+        rounds: int = 60,
+        rho: float = 0.02,
+        seed: int = 0,
+        group: dist.ProcessGroup | None = None,
+    ) -> SparseSpectralGP:
+        """From the samples (x_j, y_j) of each agent: all in this process, or with ``group`` its own among others'.
+
+        The penalty of a weight is ``rho`` times the mean number of samples of an agent, divided by the weight; constant
+        after half of the rounds. Every process ends with the same weights.
+        """
+        if not 2 <= bits <= 16:
+            raise NWidthError("SparseSpectralGP.fit_agents", got=f"bits={bits}", expected="2 to 16")
+        mine = [self._check(x, y) for x, y in parts]
+        gather: Gather = list if group is None else _everybody(group)
+        first = 0 if group is None else dist.get_rank(group) * len(mine)  # number of the first agent here
+        sums = [torch.stack([torch.tensor(float(len(y))).double(), y.sum(), y.square().sum()]) for _, y in mine]
+        n, total, squares = torch.stack(gather(sums)).sum(0).tolist()
+        self._units(n, total, squares)
+        agents = [_Agent(self._components(x, x), (y - self.mean) / self.scale) for x, y in mine]
+        known = [torch.zeros_like(agents[0].theta) for _ in gather(sums)]
+        generators = [torch.Generator().manual_seed(seed + 1000 * (first + j)) for j in range(len(agents))]
+        self.history, self.bytes_sent = [], 0
+
+        def agree(penalty: Tensor | None) -> Tensor:
+            """Each agent sends how its proposal changed; all find the same mean of what is known of them."""
+            codes = []
+            for agent, generator in zip(agents, generators):
+                proposal = agent.theta if penalty is None else agent.theta + agent.dual / penalty
+                code = quantise(proposal - agent.sent, bits, generator)
+                agent.sent = agent.sent + restore(code, bits)
+                self.bytes_sent += len(code)
+                codes.append(code)
+            for j, code in enumerate(gather(codes)):
+                known[j] = known[j] + restore(code, bits)
+            mean = torch.stack(known).mean(0).clamp_min(0)
+            mean[-1] = mean[-1].clamp_min(FLOOR)
+            return mean
+
+        for agent in agents:  # each alone: where the grid has weight at all
+            agent.step(self.calls, agent.slope(agent.theta))
+        consensus = agree(None)
+        slopes: list[Tensor] = []
+        for turn in range(rounds):
+            if turn < rounds // 2:
+                penalty = rho * n / len(known) / (consensus + SHARE * consensus.max())
+            if turn % RENEW == 0:
+                slopes = [agent.slope(consensus) for agent in agents]
+            for agent, slope in zip(agents, slopes):
+                agent.step(self.calls, slope, consensus, penalty)
+            before, consensus = consensus, agree(penalty)
+            for agent in agents:
+                agent.dual = agent.dual + penalty * (agent.theta - consensus)
+            self.history.append(float((consensus - before).norm() / consensus.norm()))
+            if self.history[-1] < self.tolerance:
+                break
+        self.theta = consensus
+        return self
+
+    def condition(self, x: Tensor, y: Tensor) -> SparseSpectralGP:
+        """Let predictions rest on these samples."""
+        x, y = self._check(x, y)
+        assert self.theta is not None
+        active = self.theta[:-1].nonzero()[:, 0]
+        C = torch.einsum("q,qnm->nm", self.theta[active], self._subset(active, x, x))
+        C.diagonal().add_(self.theta[-1])
+        L, jitter = cholesky(C)
+        self.theta[-1] += jitter
+        self._data = (x, L, torch.cholesky_solve((y - self.mean)[:, None] / self.scale, L)[:, 0])
+        return self
+
+    def _subset(self, active: Tensor, x: Tensor, z: Tensor) -> Tensor:
+        whole = self.kernel.frequencies, self.kernel.bandwidths
+        self.kernel.frequencies, self.kernel.bandwidths = (v[active] for v in whole)
+        try:
+            return self._components(x, z)
+        finally:
+            self.kernel.frequencies, self.kernel.bandwidths = whole
+
+    @property
+    def weights(self) -> Tensor:
+        """theta (Q,), in units of y^2."""
+        if self.theta is None:
+            raise NWidthError("SparseSpectralGP", got="a model that was not fitted", fix="call fit first")
+        return self.theta[:-1] * self.scale**2
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation of the noise."""
+        assert self.theta is not None
+        return self.scale * math.sqrt(float(self.theta[-1]))
+
+    def active(self, tolerance: float = 1e-3) -> Tensor:
+        """Which components have a weight above ``tolerance`` times the largest."""
+        return self.weights > tolerance * self.weights.max()
+
+    def predict(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of new observations at x (m, dims)."""
+        if self._data is None or self.theta is None:
+            raise NWidthError("SparseSpectralGP.predict", got="no samples", fix="call fit, or fit_agents and condition")
+        z, L, alpha = self._data
+        active = self.theta[:-1].nonzero()[:, 0]
+        k = torch.einsum("q,qnm->nm", self.theta[active], self._subset(active, x.double(), z))
+        explained = torch.linalg.solve_triangular(L, k.mT, upper=False).square().sum(0)
+        variance = (self.theta[:-1].sum() - explained).clamp_min(0) + self.theta[-1]
+        return (self.mean + self.scale * (k @ alpha)).to(x.dtype), (self.scale * variance.sqrt()).to(x.dtype)
+
+    def state_dict(self) -> dict[str, Any]:
+        x, L, alpha = self._data or (None, None, None)
+        return {"theta": self.theta, "mean": self.mean, "scale": self.scale, "x": x, "factor": L, "alpha": alpha}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.theta, self.mean, self.scale = (state[k] for k in ("theta", "mean", "scale"))
+        found = tuple(state[k] for k in ("x", "factor", "alpha"))
+        self._data = None if found[0] is None else found  # type: ignore[assignment]
