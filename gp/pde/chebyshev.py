@@ -11,9 +11,11 @@ from torch import Tensor
 
 from ...backends import Axis
 from ...errors import NWidthError
+from .basis import evaluate
 from .equation import Equation, Order
+from .factors import Space
 from .solution import Solution
-from .tensor import Answer, Space, Task, evaluate
+from .task import Answer, Task
 
 
 @dataclass(frozen=True)

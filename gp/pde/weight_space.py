@@ -189,7 +189,8 @@ class WeightSpace:
                 f"the equation is not resolved (rows held out are predicted with an error of {best.held_out:.1g}): "
                 "raise points, or bands where the points are not equally spaced"
             )
-        if any(math.prod(f.features.sizes) >= 0.9 * self.max_features for f in fits):
+        limited = any(math.prod(f.features.sizes) >= 0.9 * self.max_features for f in fits)
+        if limited and best.held_out > UNRESOLVED:
             notes.append(f"the band was limited by max_features={self.max_features}")
         if not best.state.converged:
             notes.append(f"Gauss-Newton steps stopped at a residual of {best.state.residual:.1g}: raise iterations")
