@@ -29,7 +29,7 @@ def mixture_kernel(r: Tensor, components: Components, kernel: str, order: int = 
     """d^order/dr^order of sum_q w_q g(a_q r) cos(2 pi f_q r), at signed distances r (...): order 0, 1 or 2.
 
     gm: g = exp(-a r^2); stm: the Matern-5/2 correlation, whose spectrum is a Student-t density
-    (Fang et al. 2024, equations 7 to 9).
+    (Fang et al. 2024, arXiv 2311.04465).
     """
     if order not in (0, 1, 2):
         raise NWidthError("mixture_kernel", got=f"order={order}", expected="0, 1 or 2")
@@ -68,7 +68,7 @@ class GPKronecker:
     absolute ``jitter``, float64. Equally spaced axes: each matrix is Toeplitz and filled from one row.
 
     No evidence, no standard deviations; the last iterate is the answer. Source: Fang, Cooley, Long, Li, Kirby and Zhe
-    (2024), "Solving High Frequency and Multi-Scale PDEs with Gaussian Processes", ICLR, equations 10 to 14.
+    (2024), "Solving High Frequency and Multi-Scale PDEs with Gaussian Processes", ICLR, arXiv 2311.04465.
     """
 
     def __init__(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...errors import NWidthError
 from .basis import evaluate
-from .calibration import shifted, widening
+from .calibration import factors, shifted, value_and_slopes
 from .draws import drawn_errors
 from .equation import Equation, Order
 from .evidence import learn
@@ -19,6 +19,8 @@ from .solution import Solution
 from .spectrum import Mixture
 from .task import Answer, Task
 from .weight_space import OVERSAMPLING
+
+Spread = tuple[list[Tensor], dict[Order | None, float]]
 
 
 class TensorSpace:
@@ -94,20 +96,19 @@ class TensorSpace:
             priors.append(mixture.density().sqrt())
         return priors
 
-    def _errors(self, task: Task, features: FourierFeatures, best: Answer) -> list[Tensor]:
-        """Weights whose root mean square is the standard deviation: drawn errors, widened until they hold the
-        difference from the answer that other nodes of the same number give, of u and of its slopes."""
+    def _errors(self, task: Task, features: FourierFeatures, best: Answer) -> Spread:
+        """Weights whose root mean square is the standard deviation, and the factors by which it holds the difference
+        from the answer that other nodes of the same number give."""
         equation, d = task.equation, task.equation.ndim
         errors = drawn_errors(task, best, self._priors(features, best), self.draws, self.seed)
         priors = [line.D for line in best.space.lines]
         other = Task(equation, self.iterations, shifted(task.axes))
         again = other.answer(Space(equation, features, priors, best.space.cut, other.conditions, other.axes))
-        pairs = []
-        for order in [(0,) * d, *(tuple(int(i == j) for j in range(d)) for i in range(d))]:
+        differences = {}
+        for order in value_and_slopes(d):
             off = task.values_between(again.weights - best.weights, features, order)
-            pairs.append((off, self._std([task.values_between(e, features, order) for e in errors])))
-        wider = widening(pairs)
-        return [wider * e for e in errors]
+            differences[order] = off, self._std([task.values_between(e, features, order) for e in errors])
+        return errors, factors(differences)
 
     def _std(self, errors: Sequence[Tensor]) -> Tensor:
         # the quantile of Student's t that few draws call for, as a normal one
@@ -122,13 +123,15 @@ class TensorSpace:
             )
         if not best.converged:
             notes.append(f"Newton's method stopped at a residual of {best.residual:.1g}: raise iterations")
-        errors: list[Tensor] = []
+        spread: list[Spread] = []
 
         def predictor(x: Tensor, order: Order) -> tuple[Tensor, Tensor]:
-            if not errors:
-                errors.extend(self._errors(task, features, best))
+            if not spread:
+                spread.append(self._errors(task, features, best))
+            errors, wider = spread[0]
             mean = evaluate(features, best.weights, x, order)
-            return mean, self._std([evaluate(features, e, x, order) for e in errors])
+            std = self._std([evaluate(features, e, x, order) for e in errors])
+            return mean, std * wider.get(order, wider[None])
 
         spectrum = [
             (features.frequencies[i], line.D[: len(features.frequencies[i])].square())

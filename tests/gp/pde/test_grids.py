@@ -75,8 +75,8 @@ CASES = [
     (PoissonEquation(solution="sin(30*x)*sin(20*y)", lower=[0, 0], upper=[1, 1], points=64), 1e-7),
     (AllenCahnEquation(solution="sin(9*x)*cos(7*y)", lower=[0, 0], upper=[1, 2], points=[48, 56]), 1e-7),
     (AdvectionEquation(solution="sin(x - 20*t)", speed=20.0, lower=[0, 0], upper=[1, 1], points=48), 1e-6),
-    (Mixed(points=40), 1e-6),
-    (PoissonEquation(solution="sin(5*x)*cos(4*y)*exp(z)", lower=[0] * 3, upper=[1] * 3, points=24), 1e-4),
+    (Mixed(points=30), 1e-6),
+    (PoissonEquation(solution="sin(5*x)*cos(4*y)*exp(z)", lower=[0] * 3, upper=[1] * 3, points=32), 5e-6),
 ]
 
 
@@ -88,8 +88,10 @@ def test_grids(equation, goal):
     mean, std = found.predict(x[:50])  # points that are no grid
     again, same = found.predict(x)
     assert torch.allclose(mean, again[:50], atol=1e-12) and torch.allclose(std, same[:50], rtol=1e-3, atol=1e-12)
-    rms = float((again - equation.exact(x)).square().mean().sqrt() / same.square().mean().sqrt())
-    assert 1e-4 < rms < 10  # the error is not larger than what is claimed
+    error = (again - equation.exact(x)).abs()
+    # intervals hold the truth, and are not wide without need
+    assert float((error < 1.96 * same).double().mean()) > 0.85
+    assert 0.1 < float((error / same).square().mean().sqrt()) < 3
     assert Chebyshev().solve(equation).error(x) < goal
 
 
