@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from ..data.files import whole_file, write_json
 from ..errors import NWidthError
 from ..gp.pde import GP, Cloud, Equation, Observations, Solution
 from ..gp.pde.equation import product
+from ..training.measure import cpu_seconds
 from ..training.page import console
 from ..training.session import set_threads, whole_number
 
@@ -35,9 +35,9 @@ def run(config: dict[str, Any], folder: Path) -> None:
     default = 401 if equation.ndim == 1 else 101 if equation.ndim == 2 else 31
     n = default if config["resolution"] is None else whole_number("resolution", config["resolution"], 2)
     given = read_given(config, solver)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_utime
+    before = cpu_seconds()
     solution: Solution = solver.solve(equation, **given)
-    spent = resource.getrusage(resource.RUSAGE_SELF).ru_utime - before
+    spent = cpu_seconds() - before
     cloud = given.get("cloud")
     points = product([torch.linspace(a, b, n, dtype=torch.float64) for a, b in equation.box])
     if cloud is not None:
@@ -48,7 +48,10 @@ def run(config: dict[str, Any], folder: Path) -> None:
     mean, std = solution.predict(points)
     if config["out"]:
         with whole_file(config["out"]) as path, path.open("wb") as file:
-            np.savez(file, points=points.numpy(), mean=mean.numpy(), **({} if std is None else {"std": std.numpy()}))
+            if std is None:
+                np.savez(file, points=points.numpy(), mean=mean.numpy())
+            else:
+                np.savez(file, points=points.numpy(), mean=mean.numpy(), std=std.numpy())
     if config["plot"]:
         from ..training.solution_pictures import draw_solution
 
@@ -62,11 +65,12 @@ def read_given(config: dict[str, Any], solver: Any) -> dict[str, Any]:
     """The cloud and the observations that files describe."""
     found: dict[str, Any] = {}
     if config["cloud"]:
-        found["cloud"] = Cloud(**_arrays(config["cloud"], ("interior", "boundary", "values")))
+        cloud = _arrays(config["cloud"], ("interior", "boundary", "values"))
+        found["cloud"] = Cloud(cloud["interior"], cloud["boundary"], cloud["values"])
     if config["observations"]:
         arrays = _arrays(config["observations"], ("points", "values"), ("std",))
-        std = arrays.pop("std", None)
-        found["observations"] = Observations(**arrays, std=None if std is None else float(std.reshape(-1)[0]))
+        std = float(arrays["std"].reshape(-1)[0]) if "std" in arrays else None
+        found["observations"] = Observations(arrays["points"], arrays["values"], std)
     if found and not isinstance(solver, GP):
         raise NWidthError(
             "solve", got=f"{', '.join(found)} with solver={type(solver).__name__}", expected="solver=gp", fix="use it"

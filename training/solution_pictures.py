@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from torch import Tensor
 
-from ..gp.pde import Solution
-from ..gp.pde.tensor import as_grid
+from ..gp.pde import Cloud, Solution
+from ..gp.pde.basis import as_grid
 from .plots import COLORS, save
 
 
 def draw_solution(
-    solution: Solution, points: Tensor, mean: Tensor, std: Tensor | None, path: Path, *, scattered: Any = None
+    solution: Solution, points: Tensor, mean: Tensor, std: Tensor | None, path: Path, *, scattered: Cloud | None = None
 ) -> Path:
     """One panel each: solution, error (or its standard deviation), spectrum of each axis."""
     equation = solution.equation
@@ -62,6 +62,7 @@ def _field(ax: Axes, points: Tensor, grid: list[Tensor] | None, values: Tensor, 
         ax.plot(points[:, 0].numpy(), values.numpy(), lw=0.8, color=COLORS[0])
         ax.set_xlabel("x")
         return
+    drawn: ScalarMappable
     if grid is None:
         drawn = ax.scatter(points[:, 0].numpy(), points[:, 1].numpy(), c=values.numpy(), s=6, cmap=cmap)
     else:

@@ -34,7 +34,7 @@ class GridGP(nn.Module):
     computed in double precision and answered in that of the field. Where noise is below 1e-13 of (a bound of) the
     largest eigenvalue, it is raised to that: a warning says so, and ``jitter`` how much.
 
-    Source: Saatci, Scalable inference for structured Gaussian process models (2012), chapter 5.
+    Source: Saatci, Scalable inference for structured Gaussian process models (2012).
 
     >>> from gpytorch.kernels import RBFKernel
     >>> grid = Grid.make((20, 15), kind="nodal")

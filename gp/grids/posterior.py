@@ -152,7 +152,7 @@ class GridPosterior:
         Matheron's rule: g(x) + k(x, o) C_oo^-1 (y - g(o) - e) with g, e from the prior, exact. g is drawn on the
         products of the points of both grids along each axis.
 
-        Source: Wilson et al., Pathwise conditioning of Gaussian processes, JMLR 22 (2021), equation 12.
+        Source: Wilson et al., Pathwise conditioning of Gaussian processes, JMLR 22 (2021).
         """
         if grid is not None and not isinstance(grid, Grid):
             raise NWidthError("GridPosterior.sample", got=type(grid).__name__, expected="a Grid")

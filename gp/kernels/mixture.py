@@ -44,8 +44,8 @@ class SpectralMixture(SmoothStationaryKernel):
     Components start with equal weights, their centres evenly from 0 to ``max_frequency``; ``initialize_from_data`` is
     better.
 
-    Source: Wilson and Adams, Gaussian process kernels for pattern discovery and extrapolation (2013), equation 12; for
-    Student-t: Fang et al., Solving high frequency and multi-scale PDEs with Gaussian processes (ICLR 2024), equation 8.
+    Source: Wilson and Adams, Gaussian process kernels for pattern discovery and extrapolation (2013); for
+    Student-t: Fang et al., Solving high frequency and multi-scale PDEs with Gaussian processes (ICLR 2024).
 
     >>> k = SpectralMixture(2, envelope="matern32", max_frequency=5.0)
     >>> x = torch.linspace(0, 1, 4)[:, None]

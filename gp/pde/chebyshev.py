@@ -11,15 +11,17 @@ from torch import Tensor
 
 from ...backends import Axis
 from ...errors import NWidthError
+from .basis import evaluate
 from .equation import Equation, Order
+from .factors import Space
 from .solution import Solution
-from .tensor import Answer, Space, Task, evaluate
+from .task import Answer, Task
 
 
 @dataclass(frozen=True)
 class ChebyshevCardinals:
     """phi_j(x_i) = delta_ij at the Gauss-Lobatto points of each axis: values by the barycentric formula, derivatives by
-    the differentiation matrix with negative sums (Berrut and Trefethen 2004, equations 4.2 and 9.4-9.5).
+    the differentiation matrix with negative sums (Berrut and Trefethen 2004, SIAM Review 46).
 
     >>> basis = ChebyshevCardinals(((0.0, 2.0),), (6,))
     >>> x = basis.nodes(0)

@@ -81,7 +81,7 @@ class PoissonEquation(Manufactured):
 
 @dataclass(frozen=True, kw_only=True)
 class AllenCahnEquation(Manufactured):
-    """Lap u + u (u^2 - 1) = f, u given on the boundary (Fang et al. 2024, section 6)."""
+    """Lap u + u (u^2 - 1) = f, u given on the boundary (an example of Fang et al. 2024, arXiv 2311.04465)."""
 
     def terms(self, x: Tensor, p: Mapping[str, Tensor]) -> Mapping[Order, float]:
         return {**{unit(self.ndim, i, 2): 1.0 for i in range(self.ndim)}, unit(self.ndim, 0, 0): -1.0}

@@ -23,8 +23,9 @@ class Posterior:
     """w | y ~ N(mean, s^2 D (I - V diag(c / (c + lambda)) V') D), with A D = U diag(sqrt c) V', D = sqrt(S).
 
     ``log_evidence`` is log p(y), maximised over s^2 in closed form; lambda is the largest on a grid that the likelihood
-    ratio does not refuse at 95 %, so that few rows are not taken for exact ones (Rasmussen and Williams 2006, equations
-    2.11 and 5.8), and at least round-off.
+    ratio does not refuse at 95 %, so that few rows are not taken for exact ones, and at least round-off.
+
+    Source: Rasmussen and Williams (2006), chapters on weight space and on the marginal likelihood.
     """
 
     mean: Tensor
@@ -113,7 +114,7 @@ def learn(
 
     theta_q <- theta_q (a' K_q a) / (s^2 tr(C^(-1) K_q)), lambda alike with K = I, where C = A S A' + lambda I, a =
     C^(-1) y
-    (MacKay 1992, Neural Computation 4, equation 3). By Cholesky on the smaller side, hence with lambda of at least
+    (MacKay 1992, Neural Computation 4). By Cholesky on the smaller side, hence with lambda of at least
     ``floor`` times the largest diagonal entry of C. ``equal``: noise is in proportion to each row's prior standard
     deviation. ``more``: prior variances of weights beyond those of the mixture, which stay. ``y`` may hold several
     columns

@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ...errors import NWidthError
+from .basis import all_along, along, as_grid
 from .equation import Equation, Order, coefficient
 from .solution import Solution
-from .tensor import all_along, along, as_grid
 
 KERNELS = ("stm", "gm")
 
 
-def mixture_kernel(r: Tensor, log_w: Tensor, log_a: Tensor, f: Tensor, kernel: str, order: int = 0) -> Tensor:
+class Components(NamedTuple):
+    """One axis' kernels: log weights, log widths and frequencies, (Q,) each."""
+
+    log_weights: Tensor
+    log_widths: Tensor
+    frequencies: Tensor
+
+
+def mixture_kernel(r: Tensor, components: Components, kernel: str, order: int = 0) -> Tensor:
     """d^order/dr^order of sum_q w_q g(a_q r) cos(2 pi f_q r), at signed distances r (...): order 0, 1 or 2.
 
     gm: g = exp(-a r^2); stm: the Matern-5/2 correlation, whose spectrum is a Student-t density
-    (Fang et al. 2024, equations 7 to 9).
+    (Fang et al. 2024, arXiv 2311.04465).
     """
     if order not in (0, 1, 2):
         raise NWidthError("mixture_kernel", got=f"order={order}", expected="0, 1 or 2")
-    w, a, omega = log_w.exp(), log_a.exp(), 2 * math.pi * f
+    w, a = components.log_weights.exp(), components.log_widths.exp()
+    omega = 2 * math.pi * components.frequencies
     d = r[..., None]
     if kernel == "gm":
         g = torch.exp(-a * d.square())
@@ -37,7 +46,7 @@ def mixture_kernel(r: Tensor, log_w: Tensor, log_a: Tensor, f: Tensor, kernel: s
         slopes = ((1 + root * s + 5 / 3 * s * s) * e, first, -(5 / 3) * a * a * (1 + root * s - 5 * s * s) * e)
     c, n = torch.cos(omega * d), torch.sin(omega * d)
     waves = (c, -omega * n, -omega.square() * c)
-    total = sum(math.comb(order, j) * slopes[j] * waves[order - j] for j in range(order + 1))
+    total = torch.stack([math.comb(order, j) * slopes[j] * waves[order - j] for j in range(order + 1)]).sum(0)
     return (w * total).sum(-1)
 
 
@@ -59,7 +68,7 @@ class GPKronecker:
     absolute ``jitter``, float64. Equally spaced axes: each matrix is Toeplitz and filled from one row.
 
     No evidence, no standard deviations; the last iterate is the answer. Source: Fang, Cooley, Long, Li, Kirby and Zhe
-    (2024), "Solving High Frequency and Multi-Scale PDEs with Gaussian Processes", ICLR, equations 10 to 14.
+    (2024), "Solving High Frequency and Multi-Scale PDEs with Gaussian Processes", ICLR, arXiv 2311.04465.
     """
 
     def __init__(
@@ -107,7 +116,7 @@ class GPKronecker:
         log_tau, log_v = log_tau.clone().requires_grad_(), log_v.clone().requires_grad_()
         Q = self.components
         start = (torch.full((Q,), -math.log(Q)), torch.zeros(Q), torch.linspace(0, 1, Q) * self.frequency)
-        kernels = [[p.double().clone().requires_grad_() for p in start] for _ in range(d)]
+        kernels = [Components(*(p.double().clone().requires_grad_() for p in start)) for _ in range(d)]
         orders = {*equation.terms(x, {}), *equation.nonlinear_in}
         optimizer = torch.optim.Adam([u, log_tau, log_v, *(p for k in kernels for p in k)], lr=self.lr)
         history: list[dict[str, Any]] = []
@@ -115,7 +124,7 @@ class GPKronecker:
         def model() -> tuple[list[Tensor], Tensor, Tensor, Tensor]:
             L, dual = [], u
             for i, (r, k) in enumerate(zip(distances, kernels)):
-                K = toeplitz(mixture_kernel(r, *k, self.kernel))
+                K = toeplitz(mixture_kernel(r, k, self.kernel))
                 L.append(torch.linalg.cholesky(K + self.jitter * torch.eye(len(K), dtype=torch.float64)))
                 dual = along_solve(L[i], dual, i)
             seen = {o: self._derivative(u, dual, o, distances, kernels) for o in orders}
@@ -143,8 +152,7 @@ class GPKronecker:
                 grid = as_grid(points)
                 sites = grid if grid is not None else [points[:, i] for i in range(d)]
                 across = [
-                    mixture_kernel(s[:, None] - a, *k, self.kernel, o)
-                    for s, a, k, o in zip(sites, axes, kernels, order)
+                    mixture_kernel(s[:, None] - a, k, self.kernel, o) for s, a, k, o in zip(sites, axes, kernels, order)
                 ]
                 if grid is not None:
                     return all_along(across, dual).reshape(-1), None
@@ -153,18 +161,20 @@ class GPKronecker:
                     rest = torch.einsum("nk,nk...->n...", part, rest)
                 return rest, None
 
-        spectrum = [(k[2].detach().abs() * 2 * math.pi, k[0].detach().exp()) for k in kernels]
+        spectrum = [(k.frequencies.detach().abs() * 2 * math.pi, k.log_weights.detach().exp()) for k in kernels]
         residual = float(r.norm() / f.norm().clamp_min(1e-300))
         notes = [] if residual < 1e-2 else [f"not converged: relative residual {residual:.1g} after {self.steps} steps"]
         chosen = {"kernel": self.kernel, "tau": float(log_tau.detach().exp()), "v": float(log_v.detach().exp())}
         return Solution(equation, "gp_kronecker", predictor, residual, {}, history, chosen, spectrum, notes)
 
-    def _derivative(self, u: Tensor, dual: Tensor, order: Order, distances, kernels) -> Tensor:
+    def _derivative(
+        self, u: Tensor, dual: Tensor, order: Order, distances: Sequence[Tensor], kernels: Sequence[Components]
+    ) -> Tensor:
         """K_1^(o_1) x K_2^(o_2) ... K^(-1) u; axes without a derivative return u itself, but for the jitter."""
         if not any(order):
             return u
         for i, (o, r, k) in enumerate(zip(order, distances, kernels)):
-            dual = along(toeplitz(mixture_kernel(r, *k, self.kernel, o)), dual, i)
+            dual = along(toeplitz(mixture_kernel(r, k, self.kernel, o)), dual, i)
         return dual
 
     @staticmethod

@@ -18,7 +18,7 @@ class Mixture:
 
     gaussian: B ~ exp(-d^2 / 2), of a squared-exponential kernel; student: B ~ (1 + d^2 / nu)^(-(nu + 1) / 2) with
     nu = 5, of a Matern-5/2 one; d the distance from the centre in widths. cos(centre x) times those kernels is the
-    covariance of one bump (Wilson and Adams 2013; Fang et al. 2024, equation 8).
+    covariance of one bump (Wilson and Adams 2013; Fang et al. 2024).
     """
 
     bumps: Tensor  # (features, Q)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -52,7 +52,8 @@ class Collocation:
         cloud: Cloud | None = None,
         observations: Observations | None = None,
     ):
-        self.equation = equation
+        self.equation, self.cloud = equation, cloud
+        self.is_grid = cloud is None and interior is None
         if cloud is not None:
             self.interior = checked(cloud.interior, equation.ndim, "interior points")
             edge = checked(cloud.boundary, equation.ndim, "boundary points")
@@ -79,6 +80,21 @@ class Collocation:
         if not all(bool(torch.isfinite(v).all()) for v in given):
             raise NWidthError(type(equation).__name__, got="NaN or infinite sources or values", expected="finite ones")
         self.guess = {k: float(v) for k, v in equation.unknown.items()}
+
+    def without(self, left: Tensor, number: int) -> Collocation:
+        """All but some inner points (a mask) and, of a cloud, every fourth boundary point from ``number`` on."""
+        if self.cloud is None:
+            return Collocation(self.equation, self.interior[~left], None, self.observations)
+        keep = torch.arange(len(self.cloud.boundary)) % 4 != number
+        values = torch.as_tensor(self.cloud.values)[keep]
+        cloud = Cloud(self.interior[~left], self.cloud.boundary[keep], values, self.cloud.corners)
+        return Collocation(self.equation, None, cloud, self.observations)
+
+    def only(self, points: Tensor) -> Collocation:
+        """The equation at some of the inner points (a mask), conditions as they are."""
+        if self.cloud is None:
+            return Collocation(self.equation, self.interior[points])
+        return Collocation(self.equation, cloud=replace(self.cloud, interior=self.interior[points]))
 
     def matrices(self, features: FourierFeatures) -> Rows:
         return Rows(self, features)

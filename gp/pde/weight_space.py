@@ -11,18 +11,20 @@ import torch
 from torch import Tensor
 
 from ...errors import NWidthError
+from .calibration import Checked, check
 from .corners import Corner, CornerFeatures, find_corners
-from .equation import Cloud, Equation, Observations, Order, product
+from .equation import Cloud, Equation, Observations, Order
 from .evidence import Posterior, held_out, learn
 from .features import EXTENSION, FourierFeatures
 from .lines import find_lines
 from .newton import Newton, State
 from .solution import Solution
 from .spectrum import Mixture
-from .system import Collocation, unseen_points
+from .system import Collocation
 
 OVERSAMPLING = 1.05  # points for each feature of the narrowest band
 RESOLVED = 1e-4  # error of held-out rows at which no wider band is tried
+UNRESOLVED = 0.1  # error at which the reader is warned
 
 
 @dataclass(frozen=True)
@@ -125,13 +127,9 @@ class WeightSpace:
         # the narrowest band that predicts what was held out about as well as any: evidence alone rewards many bumps
         least = min(f.held_out for f in fits)
         best = next(f for f in fits if f.held_out <= 1.5 * least)
-        if cloud is None and interior is None:
-            unseen, z = between(collocation, best)
-            # learned spectra are surer of themselves than they should be: the residual says by how much
-            wider = replace(best.posterior, amplitude=best.posterior.amplitude * max(1.0, z))
-            held = max(best.held_out, unseen) if unseen > 0.1 else best.held_out
-            best = replace(best, held_out=held, state=replace(best.state, posterior=wider))
-        return self._solution(collocation, best, fits)
+        checked = check(collocation, best.features, best.density, best.state, self.iterations)
+        best = replace(best, held_out=max(best.held_out, checked.unseen if checked.unseen > UNRESOLVED else 0.0))
+        return self._solution(collocation, best, fits, checked)
 
     def _counts(self, collocation: Collocation, band: float) -> list[int]:
         equation = collocation.equation
@@ -181,16 +179,23 @@ class WeightSpace:
         held = held_out(again.A, again.y, torch.cat([density, again.wide]), 1e-13, of=len(collocation.interior))
         return Fit(lined, again, density, held, found)
 
-    def _solution(self, collocation: Collocation, best: Fit, fits: Sequence[Fit]) -> Solution:
+    def _solution(self, collocation: Collocation, best: Fit, fits: Sequence[Fit], checked: Checked) -> Solution:
         features, posterior, m = best.features, best.posterior, best.features.size
         notes = []
-        if best.held_out > 0.1:
+        if best.held_out > UNRESOLVED:
             notes.append(
                 f"the equation is not resolved (rows held out are predicted with an error of {best.held_out:.1g}): "
                 "raise points, or bands where the points are not equally spaced"
             )
-        if any(math.prod(f.features.sizes) >= 0.9 * self.max_features for f in fits):
+        limited = any(math.prod(f.features.sizes) >= 0.9 * self.max_features for f in fits)
+        if limited and best.held_out > UNRESOLVED:
             notes.append(f"the band was limited by max_features={self.max_features}")
+        if checked.worst is not None:
+            place = ", ".join(f"{v:.3g}" for v in checked.worst)
+            notes.append(
+                f"the equation is resolved much worse near ({place}) than elsewhere: put more points there, or give "
+                "the re-entrant corner in Cloud.corners"
+            )
         if not best.state.converged:
             notes.append(f"Gauss-Newton steps stopped at a residual of {best.state.residual:.1g}: raise iterations")
 
@@ -201,11 +206,14 @@ class WeightSpace:
                 means.append(phi @ posterior.mean[:m])
                 wide = torch.cat([phi, phi.new_zeros(len(phi), len(posterior.mean) - m)], 1)
                 stds.append(posterior.std(wide))
-            return torch.cat(means), torch.cat(stds)
+            # learned spectra are surer of themselves than they should be: other points said by how much
+            return torch.cat(means), torch.cat(stds) * checked.wider.get(order, checked.wider[None])
 
         names, k = list(collocation.guess), len(posterior.mean) - m
         pick = torch.cat([torch.zeros(k, m, dtype=torch.float64), torch.eye(k, dtype=torch.float64)], 1)
-        spread: Sequence[Any] = posterior.std(pick).tolist() if k else []
+        spread: Sequence[Any] = (
+            (posterior.std(pick) * checked.wider[(0,) * collocation.equation.ndim]).tolist() if k else []
+        )
         return Solution(
             collocation.equation,
             "gp",
@@ -217,20 +225,6 @@ class WeightSpace:
             _spectrum(best),
             notes,
         )
-
-
-def between(collocation: Collocation, fit: Fit) -> tuple[float, float]:
-    """The equation's residual between its points: relative to the source, which aliasing cannot hide from, and in
-    its own
-    posterior standard deviations, root mean square."""
-    unseen = Collocation(collocation.equation, product(unseen_points(collocation.equation.axes(), 200)))
-    rows = unseen.matrices(fit.features)
-    J, by_p, r = rows.linearise(rows.values(fit.state.weights), fit.state.p)
-    std = fit.posterior.std(torch.cat([J, by_p], 1))
-    rounding = torch.finfo(torch.float64).eps * float(unseen.f.abs().max())
-    size = max(float(unseen.f.square().mean().sqrt()), float(collocation.f.square().mean().sqrt()))
-    z = float((r / (std + rounding).clamp_min(1e-300)).square().mean().sqrt())
-    return float(r.square().mean().sqrt()) / (size or 1.0), z
 
 
 def _spectrum(fit: Fit) -> list[tuple[Tensor, Tensor]]:

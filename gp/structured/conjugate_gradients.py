@@ -63,7 +63,7 @@ def conjugate_gradients(
 def log_quadrature(alphas: Tensor, betas: Tensor) -> Tensor:
     """e_1' log(T) e_1 (R,) for the Lanczos matrices T of the steps alphas, betas (steps, R).
 
-    T_jj = 1/alpha_j + beta_{j-1}/alpha_{j-1}, T_j,j+1 = sqrt(beta_j)/alpha_j (Golub and Van Loan, section 11.3.5);
+    T_jj = 1/alpha_j + beta_{j-1}/alpha_{j-1}, T_j,j+1 = sqrt(beta_j)/alpha_j (Golub and Van Loan, Matrix computations);
     where a right-hand side had ended, T goes on with the identity.
     """
     live = alphas > 0

@@ -34,7 +34,7 @@ class ObservedCovariance:
 
     Source of the latent Kronecker structure: Lin, Ament, Balandat and Bakshy, Scaling Gaussian processes for learning
     curve prediction via latent Kronecker structure (2024); of the stochastic determinant: Gardner et al., GPyTorch
-    (NeurIPS 2018), section 4.
+    (NeurIPS 2018).
     """
 
     def __init__(

@@ -19,7 +19,7 @@ from nwidth.gp.pde import (
 )
 from nwidth.gp.pde.chebyshev import ChebyshevCardinals
 from nwidth.gp.pde.equation import product
-from nwidth.gp.pde.published import KERNELS, mixture_kernel, toeplitz
+from nwidth.gp.pde.published import KERNELS, Components, mixture_kernel, toeplitz
 from nwidth.gp.pde.sylvester import KroneckerSum
 
 D = torch.float64
@@ -75,8 +75,8 @@ CASES = [
     (PoissonEquation(solution="sin(30*x)*sin(20*y)", lower=[0, 0], upper=[1, 1], points=64), 1e-7),
     (AllenCahnEquation(solution="sin(9*x)*cos(7*y)", lower=[0, 0], upper=[1, 2], points=[48, 56]), 1e-7),
     (AdvectionEquation(solution="sin(x - 20*t)", speed=20.0, lower=[0, 0], upper=[1, 1], points=48), 1e-6),
-    (Mixed(points=40), 1e-6),
-    (PoissonEquation(solution="sin(5*x)*cos(4*y)*exp(z)", lower=[0] * 3, upper=[1] * 3, points=24), 1e-4),
+    (Mixed(points=30), 1e-6),
+    (PoissonEquation(solution="sin(5*x)*cos(4*y)*exp(z)", lower=[0] * 3, upper=[1] * 3, points=32), 5e-6),
 ]
 
 
@@ -88,8 +88,10 @@ def test_grids(equation, goal):
     mean, std = found.predict(x[:50])  # points that are no grid
     again, same = found.predict(x)
     assert torch.allclose(mean, again[:50], atol=1e-12) and torch.allclose(std, same[:50], rtol=1e-3, atol=1e-12)
-    rms = float((again - equation.exact(x)).square().mean().sqrt() / same.square().mean().sqrt())
-    assert 1e-4 < rms < 10  # the error is not larger than what is claimed
+    error = (again - equation.exact(x)).abs()
+    # intervals hold the truth, and are not wide without need
+    assert float((error < 1.96 * same).double().mean()) > 0.85
+    assert 0.1 < float((error / same).square().mean().sqrt()) < 3
     assert Chebyshev().solve(equation).error(x) < goal
 
 
@@ -111,11 +113,7 @@ def test_chebyshev_cardinals_and_the_reference():
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_published_derivatives_equal_the_dense_kernel_and_automatic_ones(kernel):
     g = torch.Generator().manual_seed(0)
-    hyper = [
-        torch.randn(3, generator=g, dtype=D),
-        torch.randn(3, generator=g, dtype=D),
-        torch.rand(3, generator=g, dtype=D),
-    ]
+    hyper = Components(*torch.randn(2, 3, generator=g, dtype=D), torch.rand(3, generator=g, dtype=D))
     x = torch.linspace(0, 1, 12, dtype=D)
     r = x[:, None] - x
 
@@ -127,19 +125,19 @@ def test_published_derivatives_equal_the_dense_kernel_and_automatic_ones(kernel)
         return (w * shape * torch.cos(2 * math.pi * hyper[2] * d)).sum(-1)
 
     row = (x[1] - x[0]) * torch.arange(-11, 12, dtype=D)
-    assert torch.allclose(toeplitz(mixture_kernel(row, *hyper, kernel)), k(r), atol=1e-12)
+    assert torch.allclose(toeplitz(mixture_kernel(row, hyper, kernel)), k(r), atol=1e-12)
     moved = (r + 0.01).requires_grad_()
     (first,) = torch.autograd.grad(k(moved).sum(), moved, create_graph=True)
     (second,) = torch.autograd.grad(first.sum(), moved)
-    assert torch.allclose(mixture_kernel(moved.detach(), *hyper, kernel, 1), first.detach(), atol=1e-9)
-    assert torch.allclose(mixture_kernel(moved.detach(), *hyper, kernel, 2), second, atol=1e-8)
+    assert torch.allclose(mixture_kernel(moved.detach(), hyper, kernel, 1), first.detach(), atol=1e-9)
+    assert torch.allclose(mixture_kernel(moved.detach(), hyper, kernel, 2), second, atol=1e-8)
 
 
 def test_the_published_derivative_is_the_dense_formula():
     solver, g = GPKronecker(components=3, frequency=2.0), torch.Generator().manual_seed(0)
-    n, hyper = 9, [torch.zeros(3, dtype=D), torch.ones(3, dtype=D), torch.arange(3, dtype=D)]
+    n, hyper = 9, Components(torch.zeros(3, dtype=D), torch.ones(3, dtype=D), torch.arange(3, dtype=D))
     row = torch.arange(1 - n, n, dtype=D) / (n - 1)
-    K, K2 = (toeplitz(mixture_kernel(row, *hyper, "stm", o)) for o in (0, 2))
+    K, K2 = (toeplitz(mixture_kernel(row, hyper, "stm", o)) for o in (0, 2))
     u = torch.randn(n, n, generator=g, dtype=D)
     inverse = torch.linalg.inv(K + 1e-6 * torch.eye(n, dtype=D))
     seen = solver._derivative(u, inverse @ u @ inverse.T, (2, 0), [row, row], [hyper, hyper])
