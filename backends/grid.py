@@ -268,7 +268,15 @@ class Mesh:
     def __post_init__(self):
         p = self.points
         if p.ndim != 2 or not bool(torch.isfinite(p).all()):
-            raise NWidthError("Mesh", got=f"points of shape {tuple(p.shape)}", expected="finite points (M, dimension)")
+            own = p.ndim == 3
+            raise NWidthError(
+                "Mesh",
+                got=f"points of shape {tuple(p.shape)}" + (": a mesh for each sample?" if own else ""),
+                expected="finite points (M, dimension)" + (", one mesh for all samples" if own else ""),
+                fix="map the samples to one reference mesh, and store the displacement of its points as an input a"
+                if own
+                else "",
+            )
         if self.point_weights is not None and self.point_weights.shape != p.shape[:1]:
             raise NWidthError("Mesh", got=f"weights {tuple(self.point_weights.shape)}", expected=f"({len(p)},)")
         if self.cells is not None and (

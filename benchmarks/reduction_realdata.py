@@ -15,25 +15,23 @@ from pathlib import Path
 from nwidth.training.report import load_report
 
 DEFAULT = os.environ.get("NWIDTH_REALDATA", Path(__file__).parents[1] / ".." / "shared" / "realdata")
-CASES = {
-    "graetz/graetz_50.npz": (
-        ["surrogates=[mean,pod_gp,pod_rbf,parameter_interpolation]", "split=ordered", "split.test=25", "split.val=0",
-         "+options.pod_gp.rank=10", "+options.pod_gp.log_parameters=true",
-         "+options.pod_rbf.log_parameters=true", "+options.pod_gp.rtol=null", "+options.pod_gp.regressor.kernel=rbf"],
-        {"pod_gp": 4e-3},
-    ),
-    "thermal_block": (
-        ["surrogates=[mean,pod_rbf,pod_gp]", "split.test=2", "split.val=0", "+options.pod_gp.rank=3",
-         "+options.pod_gp.rtol=null"],
-        {},
-    ),
-    "advection": (["surrogates=[mean,linear,kernel]", "data.hi=2.0"], {"linear": 1e-5}),
-}  # fmt: skip
+GRAETZ = ["surrogates=[mean,pod_gp,pod_rbf,parameter_interpolation]", "split.test=25", "split.val=6",
+          "+options.pod_gp.rank=10", "+options.pod_gp.rtol=null"]  # fmt: skip
+CASES = [
+    ("graetz/graetz_50.npz", [*GRAETZ, "split=ordered"], {"pod_gp": 4e-3}),
+    *[("graetz/graetz_50.npz", [*GRAETZ, "split=random", f"split.seed={k}"], {"pod_gp": 4e-3}) for k in range(3)],
+    *[
+        ("thermal_block", ["surrogates=[mean,pod_rbf,certified_rb,reference]", "problem=thermal_inclusion",
+          "split=ordered", "split.test=2", "split.val=0", f"+options.certified_rb.rank={k}"], {})
+        for k in (2, 3)
+    ],
+    ("advection", ["surrogates=[mean,linear,kernel]", "data.hi=2.0"], {"linear": 1e-5}),
+]  # fmt: skip
 
 
 def main() -> None:
     root = Path(sys.argv[1] if len(sys.argv) > 1 else DEFAULT)
-    for name, (options, asked) in CASES.items():
+    for name, options, asked in CASES:
         path = root / name
         if not path.exists():
             print(f"{path} is not here: passed over")
@@ -43,6 +41,7 @@ def main() -> None:
                        f"hydra.run.dir={folder}"]  # fmt: skip
             subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
             report = load_report(folder)
+        print(name, *[o for o in options if o.startswith("split")])
         width = report["n_width"]
         for row in report["rows"]:
             if row["split"] != "test":
@@ -51,10 +50,10 @@ def main() -> None:
             e, limit = row["rel_l2"]["mean"], asked.get(row["surrogate"])
             verdict = "" if limit is None else f", asked {limit:g}: {'ok' if e <= limit else 'MISSED'}"
             bound = "-" if floor is None else f"{floor:.1e}"
-            print(f"{name} {row['surrogate']}: {e:.2e}, rank {row['rank']}, floor {bound}{verdict}")
+            print(f"  {row['surrogate']}: {e:.2e}, rank {row['rank']}, floor {bound}{verdict}")
         for finding in report.get("findings", []):
-            print(f"{name}: {finding if isinstance(finding, str) else finding.get('text', finding)}")
-        print(f"{name}: modes for {width['ranks']}")
+            print(f"  - {finding}")
+        print(f"  modes for {width['ranks']}")
 
 
 if __name__ == "__main__":

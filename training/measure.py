@@ -96,7 +96,8 @@ def predict_and_score(surrogate: Surrogate, data: Dataset) -> tuple[dict[str, An
         row["rel_l2_over_time"] = {"t": data.t.tolist(), "mean": found["rel_l2_times"].mean(0).tolist()}
     if prediction.bound is not None:
         bound, error = prediction.bound.cpu(), found["rel_l2"]
-        row["bound"], row["effectivity"] = summary(bound), summary(bound / error)
+        effectivity = bound / error
+        row["bound"], row["effectivity"] = summary(bound), summary(effectivity) | {"min": float(effectivity.min())}
     row |= {"predict_seconds": wall, "test_samples": len(data), "resolution": list(data.grid.shape)}
     return row, found, prediction
 

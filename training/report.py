@@ -91,7 +91,8 @@ def summarize(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         }
         metrics = [k for k, v in members[0].items() if isinstance(v, Mapping) and {"mean", "median", "max"} <= set(v)]
         for metric in metrics:
-            values = {k: [_number(m[metric][k]) for m in members if metric in m] for k in ("mean", "median", "max")}
+            kept = [k for k in ("mean", "median", "max", "min") if k in members[0][metric]]
+            values = {k: [_number(m[metric][k]) for m in members if metric in m] for k in kept}
             entry[metric] = {k: statistics.fmean(v) for k, v in values.items()}
             means = values["mean"]
             seeded = any(m.get("selected", {}).get("uses_seed", True) for m in members)
@@ -152,6 +153,7 @@ def findings(table: Sequence[Mapping[str, Any]], width: Mapping[str, Any] | None
         )
     said += _on_linearity(rows, error)
     said += _on_width(best, width)
+    said += _on_bounds(ranked)
     front = [
         e["surrogate"] for e in sorted((e for e in ranked if e["pareto"]), key=lambda e: e["fit_cpu_seconds"] or 0)
     ]
@@ -232,6 +234,25 @@ def _on_width(best: Mapping[str, Any], width: Mapping[str, Any] | None) -> list[
         said.append(
             f"A linear reduction needs {enough} modes to hold unseen {what} to the best row's error: the "
             "n-width decays slowly, and reduced bases will be large."
+        )
+    return said
+
+
+def _on_bounds(ranked: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What is guaranteed, for rows whose predictions come with bounds of their errors."""
+    said = []
+    for e in ranked:
+        bound, ratio = e.get("bound"), e.get("effectivity")
+        if not bound or not ratio:
+            continue
+        if math.isfinite(bound["max"]):
+            limit = f"at most {_percent(bound['max'])} in this split"
+        else:
+            limit = f"{_percent(bound['median'])} in the median, and nothing for some samples: raise rank or lower rtol"
+        least = f"{ratio['min']:.3g} times or more" if "min" in ratio else "above"
+        said.append(
+            f"{e['surrogate']} guarantees its relative L2 error against the full-order solution on this mesh: {limit} "
+            f"(bounds are {least} the error, {ratio['median']:.3g} times in the median)."
         )
     return said
 

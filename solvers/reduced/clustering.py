@@ -1,10 +1,13 @@
-"""Partitions of snapshots into cells in which few modes suffice: the sine dissimilarity and k-medoids."""
+"""Partitions of snapshots into cells in which few modes suffice: the sine dissimilarity, k-medoids and
+k-means."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from scipy.cluster.vq import ClusterError, kmeans2
 from torch import Tensor
 
 from ...errors import NWidthError
@@ -94,6 +97,32 @@ def k_medoids(dissimilarity: Tensor, cells: int, *, rtol: float = 1e-9) -> Parti
         if not float(after.flatten()[best]) < cost * (1 - rtol) - 1e-300:
             return Partition(torch.tensor(medoids, device=D.device), label, cost)
         medoids[best // len(D)] = best % len(D)
+
+
+def k_means(x: Tensor, cells: int, *, seed: int = 0, starts: int = 5) -> Tensor:
+    """Labels (N,) that lower sum_i |x_i - m_k(i)|^2, m_k the means of the cells, for rows x (N, n).
+
+    SciPy's Lloyd iteration from k-means++ seeds, the best of ``starts``. On snapshots of unit norm
+    |u - v|^2 = 2 - 2 cos: the angle again, but for the sign, and with means that need not be samples.
+
+    >>> k_means(torch.tensor([[0.0], [0.1], [5.0], [5.2]], dtype=torch.float64), 2).unique_consecutive().shape
+    torch.Size([2])
+    """
+    if not 1 <= cells <= len(x):
+        raise NWidthError("k_means", got=f"{cells} cells for {len(x)} samples", expected=f"1 to {len(x)}")
+    rows = (torch.view_as_real(x) if x.is_complex() else x).flatten(1).cpu().numpy()
+    best, least = None, float("inf")
+    for start in range(starts):
+        try:
+            means, labels = kmeans2(rows, cells, iter=100, minit="++", missing="raise", seed=np.random.default_rng([seed, start]))
+        except ClusterError:  # a cell ran empty
+            continue
+        cost = float(((rows - means[labels]) ** 2).sum())
+        if cost < least:
+            best, least = labels, cost
+    if best is None:
+        raise NWidthError("k_means", got=f"{cells} cells, of which some stay empty", expected="fewer cells")
+    return torch.from_numpy(best).to(x.device).long()
 
 
 def cell_widths(x: Tensor, partition: Partition, ranks: int, weight: Tensor | None = None) -> Tensor:

@@ -24,6 +24,12 @@ def tensor(value: Array) -> Tensor:
     return value if value.is_complex() else value.double()
 
 
+def wide(mu: Tensor) -> Tensor:
+    """Which columns of parameters (N, P) are positive and span more than a decade."""
+    least, most = mu.amin(0), mu.amax(0)
+    return (least > 0) & (most > DECADE * least)
+
+
 class InputEncoder:
     """PCA coordinates of each input field, in the grid's inner product, then standardised parameters.
 
@@ -50,9 +56,8 @@ class InputEncoder:
         for name in self.reads:
             if name == "mu":
                 mu = tensor(data.mu)  # type: ignore[arg-type]
-                least, most = mu.amin(0), mu.amax(0)
                 if self.log:
-                    self.logarithmic = (least > 0) & (most > DECADE * least)
+                    self.logarithmic = wide(mu)
                 mu = self._parameters(mu)
                 spread = mu.std(0) if len(mu) > 1 else torch.ones(mu.shape[1], dtype=mu.dtype)
                 self.shift = mu.mean(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +15,22 @@ from torch import Tensor
 from ...backends import Grid, Mesh, grid_from_dict
 from ...data import Dataset, FitLog, Prediction, Surrogate, concatenate
 from ...errors import NWidthError
-from .clustering import k_medoids, sine_dissimilarity
+from .clustering import k_means, k_medoids, sine_dissimilarity
 from .encoding import InputEncoder, tensor
 from .fields import channel_scale, coefficient_error, field_spread, missed_variance, norms, onto
 from .pod import POD
 from .regression import Regressor, Validate
 
-DISSIMILARITIES = ("sine", "euclidean")
+CLUSTERINGS = ("sine", "euclidean", "kmeans", "auto")
 SELECTIONS = ("criterion", "validation")
 
 
 @dataclass
 class _Partitioned:
-    """Snapshots of medoids, one POD a cell, and the classifier's state for one number of cells."""
+    """How it was found, the snapshots of medoids or means, one POD a cell, and the classifier's state."""
 
-    medoids: Tensor
+    clustering: str
+    centers: Tensor
     pods: list[POD]
     classifier: dict[str, Any]
     error: float
@@ -38,7 +40,8 @@ class LocalPOD(Surrogate):
     """u(x) ~ sum_j c_kj(x) V_kj, k = k(x): in each cell k of solutions a POD basis and a regressor of its own.
 
     Offline: the solutions (whole trajectories) are partitioned by k-medoids under the sine of the angle between them,
-    under which the largest dissimilarity to the medoid bounds the width of a cell; each cell gets the POD modes of
+    under which the largest dissimilarity to the medoid bounds the width of a cell, or by k-means of the normalised
+    solutions; each cell gets the POD modes of
     its normalised snapshots, so that each sample's relative error counts the same; the classifier, any ``Regressor``
     trained on indicator vectors, learns the cell from the inputs; a copy of ``regressor`` learns the coefficients in
     each cell. Online: the cell with the largest indicator, its regressor, its modes.
@@ -47,15 +50,16 @@ class LocalPOD(Surrogate):
 
         p e_in + (1 - p) e_wrong,
 
-    p the share of validation samples that the classifier puts into their cell (that of the nearest medoid), e_in
+    p the share of validation samples that the classifier puts into their cell (that of the nearest centre), e_in
     their mean relative projection error there, e_wrong that in the other cells: more cells lower e_in and p alike.
     It needs no regressor. With ``select="validation"`` the regressors are fitted for each number instead, and the
     validation error decides. Without validation samples every fifth training sample takes their place. Numbers that
     leave a cell with fewer than ``min_samples`` samples are passed over, and named in the notes.
 
     ``rtol``, ``energy``: rank rules of each cell (``truncation_rank``), bounded by ``max_rank``; ``input_rank``: PCA
-    coordinates of each input field. ``dissimilarity="euclidean"`` is there to compare. With ``refit`` bases,
-    classifier and regressors learn from training and validation samples in the end; the medoids stay.
+    coordinates of each input field. ``clustering``: ``sine`` or ``euclidean``, the dissimilarity of k-medoids,
+    ``kmeans``, or ``auto``: sine and kmeans are tried for every number of cells, and the same figure decides. With
+    ``refit`` bases, classifier and regressors learn from training and validation samples in the end; the centres stay.
 
     Source: Daniel, Casenave, Akkari, Ryckelynck, Adv. Model. Simul. Eng. Sci. 7:16 (2020), for ROM-nets; Daniel et
     al., J. Comput. Phys. 458 (2022), arXiv:2103.13683, for the sine and for the idea of an a-priori criterion; the
@@ -79,19 +83,20 @@ class LocalPOD(Surrogate):
         energy: float | None = None,
         max_rank: int | None = None,
         input_rank: int | None = 32,
-        dissimilarity: str = "sine",
+        clustering: str = "auto",
         select: str = "criterion",
         min_samples: int = 8,
         refit: bool = True,
     ):
-        for name, value, known in (("dissimilarity", dissimilarity, DISSIMILARITIES), ("select", select, SELECTIONS)):
+        for name, value, known in (("clustering", clustering, CLUSTERINGS), ("select", select, SELECTIONS)):
             if value not in known:
                 raise NWidthError("LocalPOD", got=f"{name}={value!r}", expected="one of " + ", ".join(known))
         self.regressor, self.classifier = regressor, classifier
-        self.uses_seed = any(getattr(r, "uses_seed", False) for r in (regressor, classifier))
+        random = clustering in ("kmeans", "auto")
+        self.uses_seed = random or any(getattr(r, "uses_seed", False) for r in (regressor, classifier))
         self.cells = sorted(set(cells or [1, 2, 4, 8, 16]))
         self.rtol, self.energy, self.max_rank, self.input_rank = rtol, energy, max_rank, input_rank
-        self.dissimilarity, self.select = dissimilarity, select
+        self.clustering, self.select = clustering, select
         self.min_samples, self.refit = min_samples, refit
         self.encoder: InputEncoder | None = None
         self.grid: Grid | Mesh | None = None
@@ -120,36 +125,41 @@ class LocalPOD(Surrogate):
         if self.select == "criterion":  # otherwise these were fitted for the comparison
             log.history.append({"cells": len(self.pods), "val_rel_l2": self._regress(train, val, labels, seed)})
         if val is not None and (self.refit or not given):
-            self._relearn(concatenate([train, val]), chosen.medoids)
+            self._relearn(concatenate([train, val]), chosen)
         ranks = [p.rank for p in self.pods]
         log.rank, log.parameters = max(ranks), sum(r.parameters for r in [*self.regressors, self.classifier])
         floor = max(p.tail for p in self.pods)
         log.selected |= {"cells": len(ranks), "ranks": ranks, "train_floor": floor, "rank_of": "samples"}
-        log.selected |= {"classifier": self.classifier.selected, "learned_val": given and self.refit}
-        log.notes.append(f"{len(ranks)} cells of ranks {ranks} leave at most {floor:.1e} of their solutions")
+        log.selected |= {"clustering": chosen.clustering, "classifier": self.classifier.selected, "learned_val": given and self.refit}
+        how = f" by {chosen.clustering}" if len(ranks) > 1 else ""
+        log.notes.append(f"{len(ranks)} cells{how} of ranks {ranks} leave at most {floor:.1e} of their solutions")
         return log
 
     def _choose(self, train: Dataset, val: Dataset | None, log: FitLog, seed: int) -> tuple[_Partitioned, Tensor]:
         """Partition for every number of cells that the samples allow; the best one and its labels."""
         x = self._snapshots(train)
-        distance = self._distances(x, x)
         best: tuple[_Partitioned, Tensor, list[Regressor], list[Tensor | None]] | None = None
-        for cells in self.cells:
+        ways = ["sine", "kmeans"] if self.clustering == "auto" else [self.clustering]
+        distances = {way: self._distances(x, x, way) for way in ways if way != "kmeans"}
+        for cells, way in product(self.cells, ways):
+            if cells == 1 and way != ways[0]:
+                continue
             if cells > len(x):
                 log.notes.append(f"{cells} cells passed over: {len(x)} training samples")
                 continue
-            found = k_medoids(distance, cells)
-            if cells > 1 and min(found.sizes) < self.min_samples:
-                log.notes.append(f"{cells} cells passed over: the smallest holds {min(found.sizes)} samples")
+            labels, centers = self._partition(x, distances.get(way), cells, seed)
+            least = int(torch.bincount(labels, minlength=cells).min())
+            if cells > 1 and least < self.min_samples:
+                log.notes.append(f"{cells} cells by {way} passed over: the smallest holds {least} samples")
                 continue
-            part, record = self._assess(train, val, x[found.medoids], found.labels, seed)
+            part, record = self._assess(train, val, way, centers, labels, seed)
             if self.select == "validation":
                 self.pods = part.pods
                 self.classifier.load_state_dict(part.classifier)
-                record["val_rel_l2"] = part.error = self._regress(train, val, found.labels, seed)
+                record["val_rel_l2"] = part.error = self._regress(train, val, labels, seed)
             log.history.append(record)
             if best is None or part.error < best[0].error:
-                best = (part, found.labels, self.regressors, self.missed)
+                best = (part, labels, self.regressors, self.missed)
         if best is None:
             raise NWidthError(
                 "LocalPOD.fit",
@@ -160,28 +170,37 @@ class LocalPOD(Surrogate):
         self.regressors, self.missed = best[2], best[3]
         return best[0], best[1]
 
+    def _partition(self, x: Tensor, distance: Tensor | None, cells: int, seed: int) -> tuple[Tensor, Tensor]:
+        """Labels and centres: medoids under ``distance``, or means."""
+        if distance is not None:
+            found = k_medoids(distance, cells)
+            return found.labels, x[found.medoids]
+        assert self.grid is not None
+        labels = k_means((x * self.grid.norm_weights().sqrt()).flatten(1), cells, seed=seed)
+        return labels, torch.stack([x[labels == k].mean(0) for k in range(cells)])
+
     def _assess(
-        self, train: Dataset, val: Dataset | None, medoids: Tensor, labels: Tensor, seed: int
+        self, train: Dataset, val: Dataset | None, way: str, centers: Tensor, labels: Tensor, seed: int
     ) -> tuple[_Partitioned, dict[str, Any]]:
         """Bases and classifier of one partition, and the criterion on validation (0 without)."""
         assert self.encoder is not None
-        x, cells = self._snapshots(train), len(medoids)
+        x, cells = self._snapshots(train), len(centers)
         pods = [self._basis(x[labels == k]) for k in range(cells)]
         validate: Validate | None = None
         if val is not None:
             y = self._snapshots(val)
-            truth = self._distances(y, medoids).argmin(1)
+            truth = self._distances(y, centers, way).argmin(1)
             validate = (self.encoder(val), _misclassified(truth))
         self.classifier.fit(self.encoder(train), _indicators(labels, cells), validate, seed=seed)
-        part = _Partitioned(medoids, pods, self.classifier.state_dict(), 0.0)
+        part = _Partitioned(way, centers, pods, self.classifier.state_dict(), 0.0)
         if validate is None:
-            return part, {"cells": cells}
+            return part, {"cells": cells, "clustering": way}
         p = 1 - validate[1](self.classifier.predict(validate[0])[0])
         errors = torch.stack([pod.residual(y) for pod in pods], 1)  # relative ones: y has unit size
         inside = float(errors.gather(1, truth[:, None]).mean())
         wrong = float(errors.sum() - errors.gather(1, truth[:, None]).sum()) / (len(y) * max(cells - 1, 1))
         part.error = p * inside + (1 - p) * wrong
-        return part, {"cells": cells, "accuracy": p, "e_in": inside, "e_wrong": wrong, "criterion": part.error}
+        return part, {"cells": cells, "clustering": way, "accuracy": p, "e_in": inside, "e_wrong": wrong, "criterion": part.error}
 
     def _snapshots(self, data: Dataset) -> Tensor:
         """Scaled solutions of unit norm each; a solution of zeros stays zero."""
@@ -190,10 +209,10 @@ class LocalPOD(Surrogate):
         norm = norms(x, data.grid.norm_weights()).reshape(-1, *(1,) * (x.ndim - 1))
         return x / torch.where(norm > 0, norm, torch.ones_like(norm))
 
-    def _distances(self, x: Tensor, y: Tensor) -> Tensor:
+    def _distances(self, x: Tensor, y: Tensor, way: str) -> Tensor:
         assert self.grid is not None
         weight = self.grid.norm_weights()
-        if self.dissimilarity == "sine":
+        if way == "sine":
             return sine_dissimilarity(x, y, weight)
         root = weight.sqrt()
         return torch.cdist((x * root).flatten(1), (y * root).flatten(1))
@@ -226,15 +245,16 @@ class LocalPOD(Surrogate):
                 total += len(validate[0]) * validate[1](regressor.predict(validate[0])[0])
         return total / len(asked) if asked is not None else 0.0
 
-    def _relearn(self, data: Dataset, medoids: Tensor) -> None:
+    def _relearn(self, data: Dataset, chosen: _Partitioned) -> None:
         """The same cells and hyper-parameters, learned from more samples."""
         assert self.scale is not None
         unit = self._snapshots(data)
-        labels = self._distances(unit, medoids).argmin(1)
+        cells = len(chosen.centers)
+        labels = self._distances(unit, chosen.centers, chosen.clustering).argmin(1)
         self.encoder = InputEncoder(rank=self.input_rank).fit(data)
         inputs, x = self.encoder(data), tensor(data.solution) / self.scale
-        self.classifier.refit(inputs, _indicators(labels, len(medoids)))
-        self.pods = [self._basis(unit[labels == k]) for k in range(len(medoids))]
+        self.classifier.refit(inputs, _indicators(labels, cells))
+        self.pods = [self._basis(unit[labels == k]) for k in range(cells)]
         self.missed = []
         for k, (pod, regressor) in enumerate(zip(self.pods, self.regressors)):
             mine = labels == k

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,10 +15,11 @@ from ...data import Dataset, FitLog, Prediction, Surrogate, concatenate
 from ...data.native import blocks_of
 from ...data.symmetry import Symmetry, candidates
 from ...errors import NWidthError
-from .encoding import InputEncoder, tensor
+from .encoding import InputEncoder, tensor, wide
 from .fields import channel_scale, coefficient_error, field_spread, missed_variance, onto
 from .pod import POD
 
+MANY = 10  # training samples of which a fifth may decide
 Validate = tuple[Tensor, Callable[[Tensor], float]]
 
 
@@ -50,7 +52,9 @@ class PODRegression(Surrogate):
     basis loses nothing, and the method is regression on the fields themselves; ``max_rank`` bounds what ``rtol`` or
     ``energy`` ask for.
 
-    ``log_parameters`` reads positive parameters that span more than a decade as their logarithms.
+    ``log_parameters`` reads positive parameters that span more than a decade as their logarithms; with "auto" both
+    readings are tried where there are such parameters, and the better on validation is kept (without validation samples
+    every fifth training sample takes their place for this choice).
 
     Where ``input_ranks`` lists several sizes of input encoding, each is fitted and the best on validation is kept.
     With ``symmetries`` the maps of the grid onto itself (``nwidth.data.symmetry``) are tried in turn as additional
@@ -75,8 +79,10 @@ class PODRegression(Surrogate):
         symmetries: bool = False,
         max_samples: int = 4000,
         refit: bool = True,
-        log_parameters: bool = False,
+        log_parameters: bool | str = "auto",
     ):
+        if log_parameters not in (True, False, "auto"):
+            raise NWidthError("PODRegression", got=f"log_parameters={log_parameters!r}", expected="true, false or auto")
         self.log_parameters = log_parameters
         self.symmetries, self.max_samples = symmetries, max_samples
         self.regressor = regressor
@@ -107,17 +113,25 @@ class PODRegression(Surrogate):
             )
         val = None if val is None else val.load()
         log = FitLog()
-        input_rank, error = self._select(train, val, log, seed)
-        kept = self._find_symmetries(train, val, input_rank, error) if self.symmetries and val is not None else []
+        logs = self._readings(train)
+        if len(logs) > 1 and val is None and len(train) >= MANY:
+            held = torch.arange(len(train)) % 5 == 4
+            logs = [self._select(train[~held], train[held], FitLog(), seed, logs)[0]["log"]]
+        elif val is None:
+            logs = logs[:1]
+        reading, error = self._select(train, val, log, seed, logs)
+        kept = self._find_symmetries(train, val, reading, error) if self.symmetries and val is not None else []
         self.confirmed = kept
         if kept:
             log.notes.append("training samples doubled by: " + ", ".join(s.name for s in kept))
-            self._refine(_with(train, kept), val, input_rank, log, seed)
+            self._refine(_with(train, kept), val, reading, log, seed)
         if self.refit and val is not None:
-            self._refit(_with(concatenate([train, val]), kept), input_rank)
+            self._refit(_with(concatenate([train, val]), kept), reading)
         assert self.encoder is not None
         assert self.pod is not None
         log.selected = {"input_features": self.encoder.features, **self.regressor.selected}
+        if self.encoder.logarithmic is not None and bool(self.encoder.logarithmic.any()):
+            log.selected["log_parameters"] = self.encoder.logarithmic.nonzero()[:, 0].tolist()
         if val is not None:
             tried = [h["val_rel_l2"] for h in log.history if "val_rel_l2" in h]
             log.selected |= {"learned_val": self.refit, "val_rel_l2": min(tried, default=None)}
@@ -126,47 +140,61 @@ class PODRegression(Surrogate):
             log.notes.append(f"POD of rank {self.pod.rank} leaves {self.pod.tail:.2e} of the training solutions")
         return log
 
-    def _select(self, train: Dataset, val: Dataset | None, log: FitLog, seed: int) -> tuple[int | None, float]:
-        """Fit with every input rank, keep the best on validation; its rank and error."""
+    def _readings(self, train: Dataset) -> list[bool]:
+        """Whether parameters are to be read as logarithms: what will be tried."""
+        if self.log_parameters != "auto":
+            return [bool(self.log_parameters)]
+        return [False] if train.mu is None or not bool(wide(tensor(train.mu)).any()) else [False, True]
+
+    def _select(
+        self, train: Dataset, val: Dataset | None, log: FitLog, seed: int, logs: list[bool]
+    ) -> tuple[dict[str, Any], float]:
+        """Fit with every input rank and reading of the parameters, keep the best on validation: the encoder's
+        options and the error."""
         coefficients = self._fit_output(train)
         validate_with = self._validation(val)
-        best: tuple[float, int | None, InputEncoder, dict[str, Any]] | None = None
-        tried: set[int] = set()
-        for input_rank in self.input_ranks if validate_with is not None else self.input_ranks[-1:]:
-            encoder = InputEncoder(rank=input_rank, log=self.log_parameters).fit(train)
-            if encoder.features in tried:
+        best: tuple[float, dict[str, Any], InputEncoder, dict[str, Any]] | None = None
+        tried: set[tuple[bool, int]] = set()
+        for as_logs, input_rank in product(logs, self.input_ranks if val is not None else self.input_ranks[-1:]):
+            encoder = InputEncoder(rank=input_rank, log=as_logs).fit(train)
+            if (as_logs, encoder.features) in tried:
                 continue
-            tried.add(encoder.features)
+            tried.add((as_logs, encoder.features))
             validate = None if validate_with is None else (encoder(val), validate_with)  # type: ignore[arg-type]
             history = self.regressor.fit(encoder(train), coefficients, validate, seed=seed)
-            log.history += [{"features": encoder.features, **h} for h in history]
-            error = min((h["val_rel_l2"] for h in history if "val_rel_l2" in h), default=0.0)
+            told = {"features": encoder.features} | ({"log_parameters": as_logs} if len(logs) > 1 else {})
+            log.history += [{**told, **h} for h in history]
+            error = 0.0 if validate is None else validate[1](self.regressor.predict(validate[0])[0])
             if best is None or error < best[0]:
-                best = (error, input_rank, encoder, self.regressor.state_dict())
+                best = (error, {"rank": input_rank, "log": as_logs}, encoder, self.regressor.state_dict())
         assert best is not None
-        error, input_rank, self.encoder, state = best
+        error, reading, self.encoder, state = best
         if len(tried) > 1:
             self.regressor.load_state_dict(state)
-        return input_rank, error
+        return reading, error
 
-    def _refine(self, data: Dataset, val: Dataset | None, input_rank: int | None, log: FitLog, seed: int) -> None:
+    def _refine(
+        self, data: Dataset, val: Dataset | None, reading: dict[str, Any], log: FitLog, seed: int
+    ) -> None:
         coefficients, validate = self._fit_output(data), self._validation(val)
-        self.encoder = InputEncoder(rank=input_rank, log=self.log_parameters).fit(data)
+        self.encoder = InputEncoder(**reading).fit(data)
         assert val is not None and validate is not None
         history = self.regressor.refine(self.encoder(data), coefficients, (self.encoder(val), validate), seed=seed)
         log.history += [{"features": self.encoder.features, **h} for h in history]
 
-    def _refit(self, data: Dataset, input_rank: int | None) -> None:
+    def _refit(self, data: Dataset, reading: dict[str, Any]) -> None:
         coefficients = self._fit_output(data)
-        self.encoder = InputEncoder(rank=input_rank, log=self.log_parameters).fit(data)
+        self.encoder = InputEncoder(**reading).fit(data)
         self.regressor.refit(self.encoder(data), coefficients)
 
-    def _find_symmetries(self, train: Dataset, val: Dataset, input_rank: int | None, error: float) -> list[Symmetry]:
+    def _find_symmetries(
+        self, train: Dataset, val: Dataset, reading: dict[str, Any], error: float
+    ) -> list[Symmetry]:
         kept: list[Symmetry] = []
         for symmetry in candidates(train):
             if 2 ** (len(kept) + 1) * len(train) > self.max_samples:
                 break
-            self._refit(_with(train, [*kept, symmetry]), input_rank)
+            self._refit(_with(train, [*kept, symmetry]), reading)
             validate = self._validation(val)
             assert validate is not None and self.encoder is not None
             trial = validate(self.regressor.predict(self.encoder(val))[0])

@@ -473,3 +473,39 @@ def test_graetz_flow_made_by_others(realdata):
     surrogate.fit(data[:40], None)
     test = data[40:]
     assert float(relative_l2(surrogate.predict(test.inputs()).mean, test.u, test.grid).mean()) < 0.01
+
+
+# logarithms of parameters
+
+
+def over_decades(count, of):
+    """u = sin(of(mu) x), mu from 0.01 to 10."""
+    grid = Grid.make((40,), "nodal")
+    mu = 10 ** (3 * torch.rand(count, 1, generator=torch.Generator().manual_seed(0), dtype=F64) - 2)
+    return Dataset(grid, u=torch.sin(of(mu) * grid.coordinates())[:, None], mu=mu)
+
+
+@pytest.mark.parametrize("held", [True, False])
+@pytest.mark.parametrize(("of", "chosen"), [(torch.log, [0]), (lambda mu: mu, None)])
+def test_logarithms_are_read_where_validation_says_so(held, of, chosen):
+    data = over_decades(60, of)
+    train, val, test = (data[:30], data[30:40], data[40:]) if held else (data[:40], None, data[40:])
+    errors = {}
+    for option in ("auto", True, False):
+        surrogate = PODRegression(RBF(), log_parameters=option)
+        log = surrogate.fit(train, val)
+        errors[option] = float(relative_l2(surrogate.predict(test.inputs()).mean, test.u, test.grid).mean())
+        if option == "auto":
+            assert log.selected.get("log_parameters") == chosen
+    assert errors["auto"] == errors[chosen is not None] < 0.5 * errors[chosen is None]
+
+
+def test_logarithms_are_not_tried_for_short_ranges_or_signs():
+    data = over_decades(20, torch.log)
+    near = Dataset(data.grid, u=data.u, mu=data.mu.clamp(0.5, 2))
+    signed = Dataset(data.grid, u=data.u, mu=data.mu - 0.1)
+    for d in (near, signed):
+        log = PODRegression(RBF()).fit(d[:15], d[15:])
+        assert not any("log_parameters" in h for h in log.history)
+    with pytest.raises(NWidthError, match="log_parameters"):
+        PODRegression(RBF(), log_parameters="sometimes")

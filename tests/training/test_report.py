@@ -32,6 +32,10 @@ def row(name, error, seed=0, cpu=1.0, split="test", **more):
     return {**base, **more}
 
 
+def figures(most, median):
+    return {"mean": most, "median": median, "max": most}
+
+
 def test_summary_is_mean_and_spread_over_seeds():
     table = summarize([row("a", 0.1, 0), row("a", 0.3, 1), row("b", 0.15)])
     a = next(e for e in table if e["surrogate"] == "a")
@@ -64,6 +68,14 @@ def test_pareto_front_by_brute_force():
         ([row("fno", 0.05)], "A linear reduction would do: 2 modes"),
         ([row("mean", 1.0), row("fno", 0.99)], "hardly better than predicting the mean"),
         ([row("gp", 0.1, coverage95={"mean": 0.5, "median": 0.5, "max": 1.0})], "too narrow"),
+        (
+            [row("rb", 0.1, bound=figures(0.3, 0.2), effectivity=figures(5.0, 3.0) | {"min": 2.0})],
+            "at most 30 % in this split (bounds are 2 times or more the error, 3 times in the median)",
+        ),
+        (
+            [row("rb", 0.1, bound=figures(math.inf, 0.2), effectivity=figures(math.inf, 3.0) | {"min": 2.0})],
+            "20 % in the median, and nothing for some samples",
+        ),
         (
             [row("a", 0.1, 0), row("a", 0.2, 1), row("b", 0.16, 0), row("b", 0.17, 1)],
             "Within the spread over seeds b is as",

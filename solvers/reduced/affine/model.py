@@ -128,10 +128,9 @@ class AffineModel:
             return bound
         size = c.norm(dim=1)
         if norm == "energy":
-            matrix = (self._coefficients(mu)[0] @ self.operators.to(c.device).flatten(1)).view(
-                len(c), self.rank, self.rank
-            )
-            size = torch.einsum("ni,nij,nj->n", c, matrix, c).clamp_min(0).sqrt()
+            theta, terms = self._coefficients(mu)[0], self.operators.to(c.device)
+            size = sum((theta[:, q] * ((c @ a) * c).sum(1) for q, a in enumerate(terms)), theta.new_zeros(len(c)))
+            size = size.clamp_min(0).sqrt()
         return relative_bound(bound, size)
 
     def _alpha(self, mu: Tensor) -> Tensor:
@@ -151,16 +150,18 @@ class AffineModel:
         k a(e, e) / c(mu), and the bound its square's, |k / c(mu)| |r|^2 / alpha.
         """
         c = self.solve(mu) if c is None else c
-        alpha, norm, lift = self._alpha(mu), self.residual_norm(mu, c), self.system.lift(mu.double())
+        alpha, norm = self._alpha(mu), self.residual_norm(mu, c)
+        wholes = torch.stack([torch.from_numpy(self.system.functionals[k]) for k in self.functionals], 1).to(c.device)
+        few = mu.double().split(max(1, CHUNK // len(wholes)))
+        lifted = torch.cat([self.system.lift(m) @ wholes for m in few])  # lifts live on the whole mesh
         out = {}
-        for name, (v, size, multiple) in self.functionals.items():
-            whole = torch.from_numpy(self.system.functionals[name]).to(lift)
+        for (name, (v, size, multiple)), lift in zip(self.functionals.items(), lifted.T):
             bound = size * norm / alpha
             if multiple and self.symmetric and self.projection == "galerkin":
                 factor = (multiple / self._coefficients(mu)[1][:, 0]).abs()
                 compliant = factor * (norm.square() / alpha + self.rounding * self.residual.norm() * c.norm(dim=1))
                 bound = torch.minimum(bound, compliant)
-            out[name] = (c @ v.to(c.device) + lift @ whole, bound)
+            out[name] = (c @ v.to(c.device) + lift, bound)
         return out
 
     def reconstruct(self, c: Tensor, mu: Tensor) -> Tensor:
