@@ -5,8 +5,8 @@ usage: python benchmarks/elasticity_block.py [--intervals 36] [--train 100] [--t
 P1 elements on a mesh of triangles whose inner nodes are displaced at random inside their blocks (36 intervals: 2738
 unknowns), solutions for random parameters, all written as points, cells, mu, u to an .npz file that does not know its
 problem; then `nwidth compare` on it. Printed: relative L2 errors on new parameters, rank, the floor of linear spaces of
-that rank, and for the certified row its bounds and effectivities. Errors of a row are means over the two channels; the last line is the error
-of the displacement as one field.
+that rank, and for the certified row its bounds and effectivities. Errors of a row are means over the two channels; the
+last line is the error of the displacement as one field.
 """
 
 import argparse
@@ -75,7 +75,9 @@ def main() -> None:
             line += f", bound {row['bound']['median']:.1e} in the median, {_number(worst)} at most; effectivity "
             line += f"{row['effectivity']['min']:.1f} at least, {row['effectivity']['median']:.1f}, {_number(most)}"
         print(line)
-    print(f"certified_rb, the whole field: mean {error.mean():.2e}, median {error.median():.2e}, worst {error.max():.2e}")
+    print(
+        f"certified_rb, the whole field: mean {error.mean():.2e}, median {error.median():.2e}, worst {error.max():.2e}"
+    )
 
 
 if __name__ == "__main__":

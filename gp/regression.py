@@ -157,14 +157,15 @@ class GPRegressor:
             nll = self._maximise(model)
             self.hyper = _state(model)
         else:
-            kind = SharedKernel if self.coupling == "shared" else Coregionalised
-            start = kind.start(x, y, lengths) if kind is SharedKernel else kind.start(x, y, lengths, self.icm_rank)
-            self.hyper, nll = minimise(lambda h: kind.loss(self.kernel, x, y, h, self.min_noise), start, self.steps)
+            shared = self.coupling == "shared"
+            loss = SharedKernel.loss if shared else Coregionalised.loss
+            start = SharedKernel.start(x, y, lengths) if shared else Coregionalised.start(x, y, lengths, self.icm_rank)
+            self.hyper, nll = minimise(lambda h: loss(self.kernel, x, y, h, self.min_noise), start, self.steps)
         return nll
 
     def _learn_sparse(self, x: Tensor, y: Tensor, seed: int) -> float:
         """Inducing points, and hyper-parameters by the bound of all samples; its negative a value, summed likewise."""
-        assert self.inducing is not None
+        assert self.inducing is not None and self.x_scale is not None
         floor, steps = self.min_noise, self.inducing_steps
         if self.coupling == "shared":
             length = self.hyper["log_length"].exp()

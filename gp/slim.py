@@ -303,4 +303,4 @@ class SparseSpectralGP:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.theta, self.mean, self.scale = (state[k] for k in ("theta", "mean", "scale"))
         found = tuple(state[k] for k in ("x", "factor", "alpha"))
-        self._data = None if found[0] is None else found  # type: ignore[assignment]
+        self._data = None if found[0] is None else found

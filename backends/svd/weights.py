@@ -175,17 +175,22 @@ class _Sparse(InnerProduct):
             self.C.conj().T.tocsc(), permc_spec="NATURAL", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
         )
 
-    def _cast(self, y: np.ndarray) -> np.ndarray:
-        return y.astype(np.complex128 if np.iscomplexobj(self.C.data) else _wide(y))
+    def _solve(self, y: np.ndarray, form: str) -> np.ndarray:
+        """C^(-1) y (``form`` H) or C^(-*) y (N), up to the order; the factor takes numbers of its own kind only."""
+        if np.iscomplexobj(self.C.data):
+            return self._triangle.solve(y.astype(np.complex128), form)
+        if np.iscomplexobj(y):
+            return self._solve(y.real, form) + 1j * self._solve(y.imag, form)
+        return self._triangle.solve(y.astype(np.float64), form)
 
     def root(self, x: Tensor) -> Tensor:
         return self._on_columns(x, lambda y: self.C @ y[self.order])
 
     def unroot(self, x: Tensor) -> Tensor:
-        return self._on_columns(x, lambda y: self._triangle.solve(self._cast(y), "H")[self.inverse])
+        return self._on_columns(x, lambda y: self._solve(y, "H")[self.inverse])
 
     def dual(self, x: Tensor) -> Tensor:
-        return self._on_columns(x, lambda y: self._triangle.solve(self._cast(y[self.order])))
+        return self._on_columns(x, lambda y: self._solve(y[self.order], "N"))
 
     def times(self, x: Tensor) -> Tensor:
         return self._on_columns(x, lambda y: self.w @ y)
@@ -221,10 +226,6 @@ def to_scipy(matrix: Any) -> Any:
         return matrix
     coo = matrix.detach().cpu().to_sparse_coo().coalesce()
     return scipy.sparse.coo_array((coo.values().numpy(), tuple(coo.indices().numpy())), shape=tuple(coo.shape)).tocsr()
-
-
-def _wide(y: np.ndarray) -> type:
-    return np.complex128 if np.iscomplexobj(y) else np.float64
 
 
 def _slack(dtype: torch.dtype) -> float:

@@ -114,7 +114,9 @@ def k_means(x: Tensor, cells: int, *, seed: int = 0, starts: int = 5) -> Tensor:
     best, least = None, float("inf")
     for start in range(starts):
         try:
-            means, labels = kmeans2(rows, cells, iter=100, minit="++", missing="raise", seed=np.random.default_rng([seed, start]))
+            means, labels = kmeans2(
+                rows, cells, iter=100, minit="++", missing="raise", seed=np.random.default_rng([seed, start])
+            )
         except ClusterError:  # a cell ran empty
             continue
         cost = float(((rows - means[labels]) ** 2).sum())

@@ -130,7 +130,11 @@ class LocalPOD(Surrogate):
         log.rank, log.parameters = max(ranks), sum(r.parameters for r in [*self.regressors, self.classifier])
         floor = max(p.tail for p in self.pods)
         log.selected |= {"cells": len(ranks), "ranks": ranks, "train_floor": floor, "rank_of": "samples"}
-        log.selected |= {"clustering": chosen.clustering, "classifier": self.classifier.selected, "learned_val": given and self.refit}
+        log.selected |= {
+            "clustering": chosen.clustering,
+            "classifier": self.classifier.selected,
+            "learned_val": given and self.refit,
+        }
         how = f" by {chosen.clustering}" if len(ranks) > 1 else ""
         log.notes.append(f"{len(ranks)} cells{how} of ranks {ranks} leave at most {floor:.1e} of their solutions")
         return log
@@ -200,7 +204,14 @@ class LocalPOD(Surrogate):
         inside = float(errors.gather(1, truth[:, None]).mean())
         wrong = float(errors.sum() - errors.gather(1, truth[:, None]).sum()) / (len(y) * max(cells - 1, 1))
         part.error = p * inside + (1 - p) * wrong
-        return part, {"cells": cells, "clustering": way, "accuracy": p, "e_in": inside, "e_wrong": wrong, "criterion": part.error}
+        return part, {
+            "cells": cells,
+            "clustering": way,
+            "accuracy": p,
+            "e_in": inside,
+            "e_wrong": wrong,
+            "criterion": part.error,
+        }
 
     def _snapshots(self, data: Dataset) -> Tensor:
         """Scaled solutions of unit norm each; a solution of zeros stays zero."""

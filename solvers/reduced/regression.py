@@ -173,9 +173,7 @@ class PODRegression(Surrogate):
             self.regressor.load_state_dict(state)
         return reading, error
 
-    def _refine(
-        self, data: Dataset, val: Dataset | None, reading: dict[str, Any], log: FitLog, seed: int
-    ) -> None:
+    def _refine(self, data: Dataset, val: Dataset | None, reading: dict[str, Any], log: FitLog, seed: int) -> None:
         coefficients, validate = self._fit_output(data), self._validation(val)
         self.encoder = InputEncoder(**reading).fit(data)
         assert val is not None and validate is not None
@@ -187,9 +185,7 @@ class PODRegression(Surrogate):
         self.encoder = InputEncoder(**reading).fit(data)
         self.regressor.refit(self.encoder(data), coefficients)
 
-    def _find_symmetries(
-        self, train: Dataset, val: Dataset, reading: dict[str, Any], error: float
-    ) -> list[Symmetry]:
+    def _find_symmetries(self, train: Dataset, val: Dataset, reading: dict[str, Any], error: float) -> list[Symmetry]:
         kept: list[Symmetry] = []
         for symmetry in candidates(train):
             if 2 ** (len(kept) + 1) * len(train) > self.max_samples:

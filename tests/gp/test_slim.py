@@ -43,7 +43,7 @@ def test_the_objective_and_the_tangent_of_its_concave_part():
         t * torch.exp(-2 * (math.pi * (x - x.mT)) ** 2) * torch.cos(2 * math.pi * m * (x - x.mT))
         for t, m in zip(theta, (0.0, 2.0, 4.0, 6.0, 8.0))
     )  # sigma: half the step of the grid, 1
-    C = K + theta[-1] * torch.eye(12)
+    C = K + theta[-1] * torch.eye(12, dtype=F64)
     expected = -2 * scipy.stats.multivariate_normal(torch.zeros(12), C).logpdf(y) - 12 * math.log(2 * math.pi)
     assert agent.loss(theta) == pytest.approx(expected, rel=1e-7)
     slope = agent.slope(theta)
@@ -52,9 +52,9 @@ def test_the_objective_and_the_tangent_of_its_concave_part():
         for step in (1e-5, -1e-5):
             moved = theta.clone()
             moved[q] += step
-            C = (moved[:-1] @ agent.K).view(12, 12) + moved[-1] * torch.eye(12)
+            C = (moved[:-1] @ agent.K).view(12, 12) + moved[-1] * torch.eye(12, dtype=F64)
             logdets.append(float(torch.logdet(C)))
-        assert float(slope[q]) == pytest.approx((logdets[0] - logdets[1]) / 2e-5, rel=1e-4)
+        assert float(slope[q]) == pytest.approx((logdets[0] - logdets[1]) / 2e-5, rel=1e-6)
 
 
 def test_three_sines_among_three_hundred_components():

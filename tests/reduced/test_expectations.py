@@ -75,8 +75,10 @@ def test_morphing_on_a_front_that_was_not_used_for_its_weights():
 def test_a_mesh_for_each_sample_is_refused_with_the_remedy(tmp_path):
     rng = np.random.default_rng(0)
     cells = np.array([[0, 1, 2], [1, 2, 3]])
-    np.savez(tmp_path / "hole.npz", points=rng.random((5, 4, 2)), cells=cells, mu=rng.random((5, 1)), u=rng.random((5, 4)))
-    with pytest.raises(NWidthError, match="a mesh for each sample.*one reference mesh"):
+    np.savez(
+        tmp_path / "hole.npz", points=rng.random((5, 4, 2)), cells=cells, mu=rng.random((5, 1)), u=rng.random((5, 4))
+    )
+    with pytest.raises(NWidthError, match=r"a mesh for each sample.*one reference mesh"):
         open_dataset(tmp_path / "hole.npz")
 
 
@@ -117,31 +119,3 @@ def test_too_little_memory_is_said_before_it_is_used(monkeypatch):
     monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 1000})())
     with pytest.raises(NWidthError, match="GiB that are free"):
         CertifiedReducedBasis().fit(data, None)
-
-
-def test_snapshots_of_pymor():
-    """docs/reduction/index.md: a model's solutions, as a data set."""
-    pytest.importorskip("pymor")
-    from pymor.analyticalproblems.thermalblock import thermal_block_problem
-    from pymor.core.logger import set_log_levels
-    from pymor.discretizers.builtin import discretize_stationary_cg
-
-    set_log_levels({"pymor": "ERROR"})
-    fom, extra = discretize_stationary_cg(thermal_block_problem((2, 1)), diameter=0.25)
-    mus = [
-        fom.parameters.parse({"diffusion": m}) for m in np.random.default_rng(0).uniform(0.1, 1, (12, 2))
-    ]
-    solutions = fom.solution_space.empty()
-    for m in mus:
-        solutions.append(fom.solve(m))
-
-    from nwidth import Mesh
-
-    grid = extra["grid"]
-    mesh = Mesh(torch.from_numpy(grid.centers(2)), torch.from_numpy(grid.subentities(0, 2)).long())
-    mu = torch.from_numpy(np.stack([m["diffusion"] for m in mus]))
-    data = Dataset(mesh, u=torch.from_numpy(solutions.to_numpy().T.copy())[:, None], mu=mu)
-    assert data.u.shape == (12, 1, grid.size(2))
-    assert error(PODRegression(RBF(), rtol=1e-8), data[:10], data[10:]) < 0.1
-    own = POD(center=False).fit(data.u, torch.ones(grid.size(2), dtype=F64), rtol=1e-12)
-    assert own.rank == 12 or float(own.tail) < 1e-12

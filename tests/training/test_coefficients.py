@@ -41,7 +41,7 @@ def test_loss_on_coefficients_is_the_loss_of_the_fields(kind, time, normalize):
         net.out.weight.normal_()
     x, u = pairs.__getitems__([3, 7])
     expected = RelativeL2()(task.decode(net(x), x), u, task.loss_grid(tuple(u.shape[2:])))
-    found = arrange(net, pairs, RelativeL2())
+    found = arrange(net, pairs, RelativeL2(), TrainingSettings())
     assert isinstance(found.pairs, CoefficientPairs) and not pairs.kept  # the fields are not kept twice
     c, y = found.pairs.__getitems__([3, 7])
     loss = found.loss(found.task.decode(found.network(c), c), y, None)
@@ -56,11 +56,13 @@ def test_other_losses_networks_and_large_data_go_their_way():
     task = make_task(data, "auto", "channel", "channel", torch.float32).fit(data)
     pairs = Pairs(task, [data], 2**30)
     net = T1(2, 2, data.grid, modes=5, width=4, layers=1)
-    assert arrange(net, pairs, RelativeH1()).network is net
+    assert arrange(net, pairs, RelativeH1(), TrainingSettings()).network is net
+    for own in (TrainingSettings(unroll=2), TrainingSettings(coarsening=[2, 1])):
+        assert arrange(net, pairs, RelativeL2(), own).pairs is pairs
     fno = FNO(2, 2, data.grid, width=4, layers=1)
-    assert arrange(fno, pairs, RelativeL2()).pairs is pairs
+    assert arrange(fno, pairs, RelativeL2(), TrainingSettings()).pairs is pairs
     disk = Pairs(task, [data], 0)
-    lazy, eager = (arrange(net, p, RelativeL2()).pairs for p in (disk, Pairs(task, [data], 2**30)))
+    lazy, eager = (arrange(net, p, RelativeL2(), TrainingSettings()).pairs for p in (disk, Pairs(task, [data], 2**30)))
     assert lazy.kept is None and eager.kept is not None
     for a, b in zip(lazy.__getitems__([4, 1, 8]), eager.__getitems__([4, 1, 8])):
         assert torch.allclose(a, b, atol=1e-5)
