@@ -118,7 +118,7 @@ def arrange(network: nn.Module, pairs: Pairs, loss: nn.Module, settings: Trainin
     """As given, or on coefficients: where the network offers that, the loss is ``RelativeL2``, pairs are of one step
     on one grid, and outputs are scaled channel by channel alone."""
     one = settings.unroll == 1 and set(settings.coarsening) == {1}
-    scale = _scale(pairs) if one and type(loss) is RelativeL2 and hasattr(network, "coefficients") else None
+    scale = _scale(pairs) if one and type(loss) is RelativeL2 and hasattr(network, "analyse") else None
     if scale is None:
         return Arranged(network, pairs, pairs.task, loss)
     assert isinstance(loss, RelativeL2)
