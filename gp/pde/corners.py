@@ -28,7 +28,7 @@ def find_corners(interior: Tensor, boundary: Tensor, sharp: float = 1.2) -> list
     >>> t = torch.arange(1, 11).double() / 10 - 0.05
     >>> edge = torch.cat([torch.stack([t, 0 * t], 1), torch.stack([0 * t, -t], 1)])
     >>> x = torch.rand(200, 2, generator=torch.Generator().manual_seed(0)).double() * 2 - 1
-    >>> [tuple(round(v, 3) for v in c) for c in find_corners(x[(x[:, 0] < 0) | (x[:, 1] > 0)], edge)]
+    >>> [tuple(round(v, 3) + 0.0 for v in c) for c in find_corners(x[(x[:, 0] < 0) | (x[:, 1] > 0)], edge)]
     [(0.0, 0.0, 0.0, 4.712)]
     """
     if len(boundary) < 8 or len(interior) < 12:
