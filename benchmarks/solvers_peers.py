@@ -1,6 +1,7 @@
 """Burgers, Kuramoto-Sivashinsky and Navier-Stokes in batches: nwidth against exponax, equal schemes, one thread.
 
     python benchmarks/solvers_peers.py --peer-python PATH [--dtypes float64,float32] [--repeats 60]
+    python benchmarks/solvers_peers.py --peer-python PATH --to 1e-6
 
 PATH is the interpreter of an environment with exponax (pip install exponax), which the script starts for the peer's
 side; without the option the current one is used. Both sides take the same initial states through the same number of
@@ -8,6 +9,12 @@ ETDRK4 steps of the same size, with products formed on the same points and trunc
 space: the peer by one compiled loop over a vmapped ``step_fourier``. Set-up and compilation are excluded, and both run
 on one core. Prints the least CPU time per sample and step of each, their ratio, and the relative difference of the
 final states.
+
+With ``--to`` the question is that of a user: random initial states to a final time with no sample worse than so much in
+relative L2, double precision. The peer gets the fewest points that reach it with the most steps tried, then the fewest
+steps that still do; nwidth its own choice of points and steps for each sample, at the loosest ``tolerance`` that
+reaches it, its checks and grouping included. The reference is nwidth's solution to ``accuracy=1e-9``, which the peer's
+errors confirm from outside. Prints CPU milliseconds per sample and their ratio.
 """
 
 import argparse
@@ -17,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -34,6 +42,11 @@ CASES = [
     ("ns", 128, 8, 5, 2e-3, 1e-3),
     ("ns", 256, 2, 5, 1e-3, 5e-4),
 ]
+
+# equation, samples, viscosity or length of the box, final time
+TASKS = [("burgers", 64, 0.05, 1.0), ("burgers", 64, 0.01, 1.0), ("ks", 64, 60.0, 20.0)]
+POINTS = (48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)  # that the peer may choose
+MOST_STEPS = 4096
 
 
 def initial(equation: str, n: int, batch: int) -> np.ndarray:
@@ -62,14 +75,7 @@ def peer_side(case, dtype: str):
     import jax.numpy as jnp
 
     equation, n, batch, steps, h, parameter = case
-    if equation == "burgers":
-        stepper = ex.stepper.Burgers(
-            1, 1.0, n, h, diffusivity=parameter, single_channel=True, conservative=True, order=4
-        )
-    elif equation == "ks":
-        stepper = ex.stepper.KuramotoSivashinskyConservative(1, parameter, n, h, single_channel=True, order=4)
-    else:
-        stepper = ex.stepper.NavierStokesVorticity(2, 1.0, n, h, diffusivity=parameter, order=4)
+    stepper = stepper_of_peer(equation, n, h, parameter)
     ndim, sign = (2, -1) if equation == "ns" else (1, 1)  # the peer's vorticity is minus the curl
 
     def run(u):
@@ -116,6 +122,129 @@ def own_side(case, dtype: str):
     return run
 
 
+def stepper_of_peer(equation: str, n: int, h: float, parameter: float):
+    import exponax as ex
+
+    if equation == "burgers":
+        return ex.stepper.Burgers(1, 1.0, n, h, diffusivity=parameter, single_channel=True, conservative=True, order=4)
+    if equation == "ks":
+        return ex.stepper.KuramotoSivashinskyConservative(1, parameter, n, h, single_channel=True, order=4)
+    return ex.stepper.NavierStokesVorticity(2, 1.0, n, h, diffusivity=parameter, order=4)
+
+
+def resampled(u: np.ndarray, n: int) -> np.ndarray:
+    """Values (..., m) of a trigonometric polynomial at n points, modes that these cannot hold dropped."""
+    c = np.fft.rfft(u, norm="forward")
+    c = np.pad(c, [(0, 0)] * (u.ndim - 1) + [(0, max(0, n // 2 + 1 - c.shape[-1]))])[..., : n // 2 + 1]
+    if n < u.shape[-1]:
+        c[..., -1] = 0
+    return np.fft.irfft(c, n, norm="forward")
+
+
+def worst(u: np.ndarray, wanted: np.ndarray) -> float:
+    """The largest relative L2 error of a sample, infinite where it is not finite."""
+    u = resampled(u, wanted.shape[-1])
+    error = np.linalg.norm(u - wanted, axis=-1) / np.linalg.norm(wanted, axis=-1)
+    return float(error.max()) if np.isfinite(error).all() else float("inf")
+
+
+def cheapest_of_peer(task, target: float, u0: np.ndarray, wanted: np.ndarray, repeats: int) -> dict:
+    """Points, steps, error and CPU time per sample of the peer's cheapest run that reaches the target."""
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    import exponax as ex
+    import jax.numpy as jnp
+
+    equation, batch, parameter, end = task
+
+    def runner(n: int, steps: int):
+        stepper = stepper_of_peer(equation, n, end / steps, parameter)
+
+        def run(u):
+            c = ex.fft(u, num_spatial_dims=1)
+            c = jax.lax.fori_loop(0, steps, lambda _, c: stepper.step_fourier(c), c)
+            return ex.ifft(c, num_spatial_dims=1, num_points=n)
+
+        compiled, start = jax.jit(jax.vmap(run)), jnp.array(resampled(u0, n))
+        return lambda: np.asarray(compiled(start).block_until_ready())
+
+    for n in POINTS:
+        steps = MOST_STEPS
+        best = runner(n, steps)
+        error = worst(best(), wanted)
+        if error <= target:
+            break
+    else:
+        return {}
+    while steps > 1:
+        run = runner(n, steps // 2)
+        coarser = worst(run(), wanted)
+        if coarser > target:
+            break
+        best, error, steps = run, coarser, steps // 2
+    cost = measure(best, (*task[:1], n, batch, 1), repeats)
+    return {"points": n, "steps": steps, "error": error, "cost": cost}
+
+
+def problem_of(task, tolerance: float, accuracy: float | None = None):
+    """nwidth's problem, one stored time."""
+    from nwidth.solvers import Burgers, KuramotoSivashinsky
+
+    equation, _, parameter, end = task
+    common = {"final_time": end, "times": 1, "tolerance": tolerance, "accuracy": accuracy}
+    if equation == "burgers":
+        return Burgers(nu=parameter, **common)
+    return KuramotoSivashinsky(lo=0.0, hi=parameter, **common)
+
+
+def to_accuracy(peer_python: str, target: float, repeats: int) -> None:
+    import torch
+    from nwidth.data import Dataset
+
+    torch.set_num_threads(1)
+    print("equation    parameter   exponax: points, steps, error, ms   nwidth: tolerance, levels, error, ms   ratio")
+    for i, task in enumerate(TASKS):
+        equation, batch, parameter, end = task
+
+        fine = problem_of(task, 1e-10, 1e-9)
+        grid = fine.grid(1024)
+        if equation == "burgers":
+            u0 = fine.sample(range(batch), 0, grid).u0
+        else:
+            u0 = torch.from_numpy(initial(equation, grid.shape[0], batch))
+        inputs = Dataset(grid, u0=u0.double())
+        wanted = fine.solve(inputs).u[:, 0].numpy()
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "task.npz"
+            np.savez(file, u0=inputs.u0.numpy(), wanted=wanted)
+            command = [peer_python, __file__, "--repeats", str(repeats), "--to", str(target)]
+            done = run_peer([*command, "--peer", str(i), "float64", str(file)], peer_python)
+        theirs = json.loads(done)
+        coarse = inputs.thin(space=4)
+        for tolerance in (1e-4, 1e-5, 1e-6, 1e-7, 1e-8):
+            own = problem_of(task, tolerance)
+            error = worst(own.solve(coarse).u[:, 0].numpy(), wanted)
+            if error <= target:
+                break
+        cost = measure(partial(own.solve, coarse), (equation, 0, batch, 1), repeats)
+        levels = sorted({n for _, n, _ in own.groups(coarse, end)})
+        peer = "not reached" if not theirs else "{points}, {steps}, {error:.0e}, ".format(**theirs)
+        ratio = theirs["cost"] / cost if theirs else float("nan")
+        peer += f"{theirs['cost'] / 1e3:.2f}" if theirs else ""
+        mine = f"{tolerance:.0e}, {levels[0]}..{levels[-1]}, {error:.0e}, {cost / 1e3:.2f}"
+        print(f"{equation:11} {parameter:9g}   {peer:34}  {mine:37}  {ratio:.2f}", flush=True)
+
+
+def run_peer(command: list[str], peer_python: str) -> str:
+    """Standard output of the peer's side."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines()[-1:]
+        sys.exit(f"{peer_python} cannot run exponax (pip install exponax): {' '.join(lines)}")
+    return done.stdout
+
+
 def measure(run, case, repeats: int) -> float:
     """Least CPU time of one sample and step, in microseconds, after a warm-up."""
     run()
@@ -133,7 +262,13 @@ def main() -> None:
     parser.add_argument("--dtypes", default="float64,float32")
     parser.add_argument("--repeats", type=int, default=60)
     parser.add_argument("--peer", nargs=3, metavar=("CASE", "DTYPE", "FILE"), help=argparse.SUPPRESS)
+    parser.add_argument("--to", type=float, metavar="ERROR", help="compare the work that this error takes")
     args = parser.parse_args()
+    if args.peer and args.to:
+        with np.load(args.peer[2]) as file:
+            found = cheapest_of_peer(TASKS[int(args.peer[0])], args.to, file["u0"], file["wanted"], args.repeats)
+        print(json.dumps(found))
+        return
     if args.peer:
         case, dtype, file = CASES[int(args.peer[0])], args.peer[1], args.peer[2]
         run = peer_side(case, dtype)
@@ -142,19 +277,17 @@ def main() -> None:
         return
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # the peer's process inherits it
+    if args.to:
+        to_accuracy(args.peer_python, args.to, args.repeats)
+        return
     print("equation points batch dtype     exponax [us]   nwidth [us]   ratio   differ by")
     for dtype in args.dtypes.split(","):
         for i, case in enumerate(CASES):
             with tempfile.TemporaryDirectory() as folder:
                 file = Path(folder) / "u.npy"
                 command = [args.peer_python, __file__, "--repeats", str(args.repeats)]
-                done = subprocess.run(
-                    [*command, "--peer", str(i), dtype, str(file)], capture_output=True, text=True, check=False
-                )
-                if done.returncode:
-                    lines = done.stderr.strip().splitlines()[-1:]
-                    sys.exit(f"{args.peer_python} cannot run exponax (pip install exponax): {' '.join(lines)}")
-                theirs, wanted = json.loads(done.stdout), np.load(file)
+                done = run_peer([*command, "--peer", str(i), dtype, str(file)], args.peer_python)
+                theirs, wanted = json.loads(done), np.load(file)
             run = own_side(case, dtype)
             own, found = measure(run, case, args.repeats), run()
             error = np.linalg.norm(found - wanted) / np.linalg.norm(wanted)

@@ -248,7 +248,6 @@ def _rounded(batch: int) -> int:
     return 1 << (max(batch, 1) - 1).bit_length()
 
 
-@torch.compiler.assume_constant_result
 def plan(names: tuple[str, ...], out: str, sizes: tuple[tuple[str, int], ...]) -> tuple[tuple[int, int, str], ...]:
     """Which two factors to multiply next, as (i, j, the directions of the product), until one is left.
 
@@ -260,6 +259,10 @@ def plan(names: tuple[str, ...], out: str, sizes: tuple[tuple[str, int], ...]) -
     ((0, 1, 'Zr'), (0, 1, 'Zb'))
     """
     return _plan(names, out, sizes)
+
+
+# What torch.compiler.assume_constant_result sets; calling that imports the compiler, half the time any command starts.
+plan._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 @lru_cache(maxsize=512)

@@ -72,7 +72,7 @@ def read(path: Path, roles: Roles) -> Dataset:
         names["a"] = still_names
     if columns:
         names["mu"] = tuple(columns)
-    attributes = plain_attributes(f)
+    attributes = {k: v for k, v in plain_attributes(f).items() if k not in ("n_spatial_dims", "n_trajectories")}
     listed = strings(f.attrs.get("simulation_parameters"))
     parameters = {k: attributes[k] for k in listed if isinstance(attributes.get(k), int | float)} | parameters
     for k in (*listed, "simulation_parameters"):

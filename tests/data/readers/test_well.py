@@ -103,6 +103,7 @@ def test_everything_in_one_file(tmp_path, values, write_h5, same, flat):
     assert data.attributes["parameters"] == {"alpha": -1.0, "nu": 0.5} and "alpha" not in data.attributes
     assert data.attributes["time_scalars"]["drive"] == pytest.approx(content["scalars"]["drive"][0].tolist())
     assert data.attributes["dataset_name"] == "made_up" and data.attributes["grid_type"] == "cartesian"
+    assert not {"n_spatial_dims", "n_trajectories"} & set(data.attributes)
 
 
 def test_windows_and_constant_fields_read_no_more_than_they_hold(tmp_path, values, write_h5, bytes_read):
