@@ -10,7 +10,7 @@ from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import Sampler
 
 from ..data import Dataset
-from .tasks import Task
+from .task import Task
 
 
 class Pairs(TorchDataset):

@@ -23,7 +23,7 @@ from ..backends import Grid, Mesh
 from .batches import Pairs
 from .losses import RelativeL2, _relative
 from .settings import TrainingSettings
-from .tasks import Direct
+from .task import Direct
 
 BLOCK = 2**24  # values transformed at a time
 

@@ -27,7 +27,7 @@ from .losses import evaluate
 from .optimizers import make_optimizer
 from .schedules import Schedule
 from .settings import TrainingSettings
-from .tasks import Direct, Task
+from .task import Direct, Task
 
 
 class Steps(pl.LightningModule):

@@ -16,9 +16,11 @@ from ..data.symmetry import images
 from ..errors import NWidthError
 from .augmentation import chosen_symmetries, equation_copies, named
 from .losses import RelativeL2
+from .rollout import Rollout
 from .schedules import Constant, Schedule
 from .settings import TrainingSettings
-from .tasks import Rollout, Task, load_task, make_task
+from .task import Task
+from .tasks import load_task, make_task
 
 if TYPE_CHECKING:
     from .batches import Pairs

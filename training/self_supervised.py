@@ -25,7 +25,7 @@ from .neural import NeuralSurrogate
 from .residual import ResidualLoss, SpectralLoss
 from .schedules import Schedule
 from .settings import TrainingSettings
-from .tasks import Direct, Network, Task
+from .task import Direct, Network, Task
 
 UNUSED = ("symmetries", "average_symmetries", "equation_symmetries", "init_from", "unroll", "pushforward", "coarsening")
 SCALING = 256  # random inputs from which their scale is taken

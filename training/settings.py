@@ -27,7 +27,7 @@ class TrainingSettings:
     then drawn from the data and ``equation_copies`` copies of them, each sample moved by a random element.
 
     ``init_from``: the folder of a finished run of the same network, whose weights and normalisation the training
-    starts from. ``unroll``, ``pushforward``: rollouts learn from so many steps at once (``tasks.Rollout``).
+    starts from. ``unroll``, ``pushforward``: rollouts learn from so many steps at once (``rollout.Rollout``).
     ``coarsening``: factors by which the grid is thinned (``coarsening.restrict``), such as [4, 2, 1]: the training
     spends equal shares of its steps on each in turn (``coarsening_order`` staged), or draws one a step (mixed); the
     last, or one of them, should be 1. ``grow_modes``: spectral layers begin with so many modes an axis, and get two
