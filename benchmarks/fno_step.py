@@ -24,6 +24,7 @@ import psutil
 import torch
 from nwidth.backends import Grid
 from nwidth.operators.checkpoint import from_neuraloperator
+from turns import turns
 
 warnings.filterwarnings("ignore")
 CASES = {"a": (8, 64, 16, 32), "b": (4, 128, 16, 64)}
@@ -45,18 +46,6 @@ def step_of(model, x, g):
         model(x).backward(g)
 
     return step
-
-
-def milliseconds(steps, repeats: int, clock) -> list[float]:
-    """The least time of each step; the steps take turns, so that a busy machine slows all alike."""
-    best = [float("inf")] * len(steps)
-    for i in range(repeats + 2):
-        for k, step in enumerate(steps):
-            start = clock()
-            step()
-            if i >= 2:
-                best[k] = min(best[k], 1e3 * (clock() - start))
-    return best
 
 
 def peak(case: str, which: str) -> float:
@@ -104,12 +93,12 @@ def main() -> None:
         peer, ours, x, g = models(case)
         with torch.no_grad():
             difference = float((peer(x) - ours(x)).norm() / peer(x).norm())
-        a, b = milliseconds([step_of(peer, x, g), step_of(ours, x, g)], args.repeats, clock)
+        a, b = turns([step_of(peer, x, g), step_of(ours, x, g)], args.repeats, clock=clock)
         print(f"case {case}, {args.threads} thread(s): outputs differ by {difference:.0e}")
         print(f"  eager     neuraloperator {a:7.1f} ms   nwidth {b:7.1f} ms   ratio {a / b:.2f}", flush=True)
         if args.compile:
             quick = [torch.compile(peer), torch.compile(ours, fullgraph=True)]
-            c, d = milliseconds([step_of(m, x, g) for m in quick], args.repeats, clock)
+            c, d = turns([step_of(m, x, g) for m in quick], args.repeats, clock=clock)
             best = min(a, c) / min(b, d)
             print(f"  compiled  neuraloperator {c:7.1f} ms   nwidth {d:7.1f} ms   ratio {c / d:.2f}   best {best:.2f}")
         theirs, own = (memory(case, which, args.threads) for which in ("peer", "ours"))

@@ -12,7 +12,7 @@ import copy
 import os
 import statistics
 import sys
-import time
+from functools import partial
 from types import SimpleNamespace
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -20,6 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 from nwidth import Grid
 from nwidth.operators import LSM
+from turns import turns
 
 CASES = [(64, 64, 4, 2), (32, 64, 4, 4), (32, 85, 6, 4)]  # width, points of an axis, patch, batch
 
@@ -75,14 +76,8 @@ def case(folder: str, width: int, n: int, patch: int, batch: int, repeats: int) 
 
     pair = zip(step(copy.deepcopy(ours).double(), False), step(copy.deepcopy(peer).double(), True))
     errors = [float((a - b).norm() / b.norm()) for a, b in pair]
-    times = [[], []]
-    for i in range(repeats + 1):  # in turns, so that a busy machine slows both alike
-        for series, module, last in zip(times, (peer, ours), (True, False)):
-            start = time.process_time()
-            step(module, last)
-            if i:
-                series.append(1e3 * (time.process_time() - start))
-    theirs, own = map(statistics.median, times)
+    steps = [partial(step, peer, True), partial(step, ours, False)]
+    theirs, own = turns(steps, repeats, statistics.median)
     row = f"{width:6d} {n:5d} {patch:6d} {batch:6d} {theirs:14.0f} {own:9.0f} {theirs / own:6.2f}   "
     return row + " ".join(f"{e:.0e}" for e in errors)
 

@@ -11,14 +11,15 @@ import argparse
 import copy
 import os
 import sys
-import time
 import types
+from functools import partial
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 from nwidth import Grid
 from nwidth.operators import MgNO
+from turns import turns
 
 CASES = [(24, 4, 64, 8), (24, 4, 128, 4), (20, 4, 256, 2)]  # width, layers, points of an axis, batch
 ITERATIONS = [1, 1, 1, 1, 1, 2]
@@ -74,14 +75,7 @@ def case(folder: str, width: int, layers: int, n: int, batch: int, repeats: int)
         float((a - b).norm() / b.norm())
         for a, b in zip(step(copy.deepcopy(ours).double()), step(copy.deepcopy(peer).double()))
     ]
-    times = [float("inf")] * 2
-    for i in range(repeats + 1):  # in turns, so that a busy machine slows both alike
-        for k, module in enumerate((peer, ours)):
-            start = time.process_time()
-            step(module)
-            if i:
-                times[k] = min(times[k], 1e3 * (time.process_time() - start))
-    theirs, own = times
+    theirs, own = turns([partial(step, peer), partial(step, ours)], repeats)
     row = f"{width:6d} {layers:6d} {n:5d} {batch:6d} {theirs:14.0f} {own:9.0f} {theirs / own:6.2f}   "
     return row + " ".join(f"{e:.0e}" for e in errors)
 

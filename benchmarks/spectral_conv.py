@@ -9,13 +9,13 @@ of the output and of the gradients with respect to the input and the weights.
 import argparse
 import os
 import statistics
-import time
 import warnings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 from nwidth.operators import SpectralConv
+from turns import turns
 
 warnings.filterwarnings("ignore")
 
@@ -40,18 +40,6 @@ def paired(channels: int, modes: tuple[int, ...], method: str):
     return peer, ours
 
 
-def milliseconds(steps, repeats: int) -> list[float]:
-    """Median CPU time of each step; the steps take turns, so that a busy machine slows all alike."""
-    times = [[] for _ in steps]
-    for i in range(repeats + 2):
-        for step, series in zip(steps, times):
-            start = time.process_time()
-            step()
-            if i >= 2:
-                series.append(1e3 * (time.process_time() - start))
-    return [statistics.median(series) for series in times]
-
-
 def case(n: int, m: int, batch: int, channels: int, method: str, repeats: int) -> str:
     torch.manual_seed(0)
     peer, ours = paired(channels, (m, m), method)
@@ -71,7 +59,7 @@ def case(n: int, m: int, batch: int, channels: int, method: str, repeats: int) -
     results["peer"].append(mode_major(gradient))
     results["ours"].append(ours.weight.grad)
     errors = [float((a - b).norm() / b.norm()) for a, b in zip(results["ours"], results["peer"])]
-    theirs, own = milliseconds([lambda: step(peer), lambda: step(ours)], repeats)
+    theirs, own = turns([lambda: step(peer), lambda: step(ours)], repeats, statistics.median)
     row = f"{n:5d} {m:5d} {batch:5d} {theirs:14.1f} {own:9.1f} {theirs / own:6.2f}   "
     return row + " ".join(f"{e:.0e}" for e in errors)
 

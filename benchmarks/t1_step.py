@@ -4,13 +4,12 @@
 
 A step is forward, loss, backward and AdamW. T1 steps on coefficients, as ``NeuralSurrogate`` trains it (inputs and
 targets transformed once, before the first step); the second ratio is that of T1 on fields, with a transform of both
-and an inverse in every step. Prints one row per grid: median CPU seconds of the three, and the ratios.
+and an inverse in every step. Prints one row per grid: median CPU milliseconds of the three, and the ratios.
 """
 
 import argparse
 import os
 import statistics
-import time
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -19,6 +18,7 @@ from nwidth import Grid
 from nwidth.operators import FNO, T1
 from nwidth.training import RelativeL2
 from nwidth.training.coefficients import CoefficientL2
+from turns import turns
 
 
 def stepper(network, x, y, loss):
@@ -42,7 +42,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     options = {"modes": args.modes, "width": args.width, "layers": args.layers}
-    print("grid   FNO [s]   T1 [s]   T1 on fields [s]   FNO/T1   FNO/T1 on fields")
+    print("grid  FNO [ms]  T1 [ms]  T1 on fields [ms]   FNO/T1   FNO/T1 on fields")
     for n in (128, 256):
         torch.manual_seed(0)
         grid = Grid.make((n, n))
@@ -58,15 +58,8 @@ def main() -> None:
             stepper(t1, c, y, CoefficientL2(1e-6)),
             stepper(fields, x, u, RelativeL2()),
         ]
-        times = [[], [], []]
-        for i in range(args.repeats + 1):  # in turns, so that a busy machine slows all alike
-            for series, step in zip(times, steps):
-                start = time.process_time()
-                step()
-                if i:
-                    series.append(time.process_time() - start)
-        fno, own, on_fields = map(statistics.median, times)
-        row = f"{n:4d} {fno:9.2f} {own:8.3f} {on_fields:18.3f} {fno / own:8.1f} {fno / on_fields:18.1f}"
+        fno, own, on_fields = turns(steps, args.repeats, statistics.median)
+        row = f"{n:4d} {fno:9.0f} {own:8.1f} {on_fields:18.1f} {fno / own:8.1f} {fno / on_fields:18.1f}"
         print(row, flush=True)
 
 

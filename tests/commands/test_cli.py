@@ -1,10 +1,7 @@
 """The command line as a user meets it: help, errors in one line with exit code 2, commands end to end."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 
 import h5py
 import numpy as np
@@ -15,22 +12,8 @@ from nwidth.data import load_native
 from nwidth.training.report import load_report
 
 
-def nwidth(*arguments, cwd, check=True, **environment):
-    done = subprocess.run(
-        [sys.executable, "-m", "nwidth.cli", *arguments],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=280,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-    )
-    if check and done.returncode:
-        raise AssertionError(f"{arguments} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
-    return done
-
-
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def place(nwidth, tmp_path_factory):
     """A folder with a small Burgers file at two resolutions and a fitted run."""
     folder = tmp_path_factory.mktemp("place")
     small = ["problem=burgers", "problem.times=3", "problem.final_time=0.2"]
@@ -59,7 +42,7 @@ def place(tmp_path_factory):
 
 
 @pytest.mark.parametrize("arguments", [["--help"], *[[c, "--help"] for c in TEXTS]])
-def test_help_fits_one_screen(arguments, tmp_path):
+def test_help_fits_one_screen(nwidth, arguments, tmp_path):
     done = nwidth(*arguments, cwd=tmp_path)
     lines = done.stdout.splitlines()
     assert 5 < len(lines) <= 24 and max(map(len, lines)) <= 120
@@ -71,7 +54,7 @@ def test_help_names_the_configs_of_a_users_folder(tmp_path):
     assert "mine" in text("train", [str(tmp_path)]) and "mine" not in text("train", [])
 
 
-def test_version_and_unknown_command(tmp_path):
+def test_version_and_unknown_command(nwidth, tmp_path):
     assert re.match(r"nwidth \d", nwidth("--version", cwd=tmp_path).stdout)
     done = nwidth("trian", cwd=tmp_path, check=False)
     assert done.returncode == 2 and "train" in done.stderr
@@ -114,7 +97,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_bad_input_is_one_line_and_exit_code_2(case, bad_files):
+def test_bad_input_is_one_line_and_exit_code_2(nwidth, case, bad_files):
     overrides, expected = CASES[case]
     done = nwidth("train", *overrides, cwd=bad_files, check=False)
     assert done.returncode == 2, done.stderr
@@ -122,7 +105,7 @@ def test_bad_input_is_one_line_and_exit_code_2(case, bad_files):
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
 
 
-def test_tracebacks_are_shown_when_asked(place):
+def test_tracebacks_are_shown_when_asked(nwidth, place):
     done = nwidth("train", "data.path=none.h5", cwd=place, check=False, NWIDTH_TRACEBACK="1")
     assert done.returncode == 2 and "Traceback" in done.stderr
 
@@ -140,12 +123,12 @@ def test_tracebacks_are_shown_when_asked(place):
         (["compare", "runs=nowhere"], "folder"),
     ],
 )
-def test_other_commands_refuse_alike(command, expected, place):
+def test_other_commands_refuse_alike(nwidth, command, expected, place):
     done = nwidth(*command, cwd=place, check=False)
     assert done.returncode == 2 and expected in done.stderr and "Traceback" not in done.stderr, done.stderr
 
 
-def test_info_prints_what_the_file_holds(place):
+def test_info_prints_what_the_file_holds(nwidth, place):
     out = nwidth("info", "b.h5", "out=facts.json", "plot=true", "hydra.run.dir=pictures", cwd=place).stdout
     assert "n-width of 40 samples" in out and "initial state" in out and "train 24" in out
     facts = json.loads((place / "facts.json").read_text())
@@ -176,7 +159,7 @@ def test_a_run_holds_all_it_needs(place):
     assert all(needed <= set(r) for r in report["rows"])
 
 
-def test_evaluate_and_predict_agree_at_another_resolution(place):
+def test_evaluate_and_predict_agree_at_another_resolution(nwidth, place):
     nwidth("evaluate", "run=run", "data.path=b32.h5", "hydra.run.dir=evaluated", cwd=place)
     row = load_report(place / "evaluated")["rows"][0]
     assert row["resolution"] == [32]
@@ -191,13 +174,13 @@ def test_evaluate_and_predict_agree_at_another_resolution(place):
     assert refused.returncode == 2 and "overwrite" in refused.stderr
 
 
-def test_evaluate_without_data_repeats_the_runs_own_test(place):
+def test_evaluate_without_data_repeats_the_runs_own_test(nwidth, place):
     nwidth("evaluate", "run=run", "hydra.run.dir=again", cwd=place)
     own = next(r for r in load_report(place / "run")["rows"] if r["split"] == "test")
     assert load_report(place / "again")["rows"][0]["rel_l2"] == own["rel_l2"]
 
 
-def test_compare_writes_one_report_and_goes_on_where_it_stopped(place):
+def test_compare_writes_one_report_and_goes_on_where_it_stopped(nwidth, place):
     command = [
         "compare",
         "data.path=b.h5",
@@ -225,7 +208,7 @@ def test_compare_writes_one_report_and_goes_on_where_it_stopped(place):
     assert errors[0] == errors[1]
 
 
-def test_a_surrogate_that_fails_is_reported_and_the_others_stand(place):
+def test_a_surrogate_that_fails_is_reported_and_the_others_stand(nwidth, place):
     with h5py.File(place / "plain.h5", "w") as f:
         f["x"], f["y"] = np.random.default_rng(0).normal(size=(2, 30, 8))
     done = nwidth("compare", "data.path=plain.h5", "surrogates=[mean,reduced_basis]", "hydra.run.dir=failed", cwd=place)
@@ -235,7 +218,7 @@ def test_a_surrogate_that_fails_is_reported_and_the_others_stand(place):
 
 
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])
-def test_a_sweep_survives_a_failed_job_and_is_compared(place, launcher):
+def test_a_sweep_survives_a_failed_job_and_is_compared(nwidth, place, launcher):
     done = nwidth(
         "train",
         "-m",
@@ -254,7 +237,7 @@ def test_a_sweep_survives_a_failed_job_and_is_compared(place, launcher):
     assert {tuple(e["seeds"]) for e in report["summary"]} == {(0, 1)}
 
 
-def test_a_users_own_config_folder_adds_and_overrides(place):
+def test_a_users_own_config_folder_adds_and_overrides(nwidth, place):
     own = place / "own" / "surrogate"
     own.mkdir(parents=True)
     (own / "tiny.yaml").write_text("defaults: [fno]\nnetwork: {width: 4, layers: 1}\n")
@@ -272,7 +255,7 @@ def test_a_users_own_config_folder_adds_and_overrides(place):
     assert row["surrogate"] == "tiny" and row["parameters"] < 2000
 
 
-def test_a_users_config_wins_over_a_packaged_one_of_the_same_name(place):
+def test_a_users_config_wins_over_a_packaged_one_of_the_same_name(nwidth, place):
     own = place / "over" / "surrogate"
     own.mkdir(parents=True)
     (own / "fno.yaml").write_text("_target_: nwidth.solvers.reduced.Mean\n")
@@ -280,6 +263,6 @@ def test_a_users_config_wins_over_a_packaged_one_of_the_same_name(place):
     assert "nwidth.solvers.reduced.Mean" in shown.stdout and "operators.FNO" not in shown.stdout
 
 
-def test_unwritable_disk_is_said(place):
+def test_unwritable_disk_is_said(nwidth, place):
     done = nwidth("train", "surrogate=mean", "data.path=b.h5", "hydra.run.dir=/proc/none", cwd=place, check=False)
     assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr

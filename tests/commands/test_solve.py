@@ -3,30 +3,25 @@
 import json
 import math
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 
-def nwidth(*arguments, cwd, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "nwidth.cli", *arguments, "threads=1", "hydra.run.dir=run"],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=200,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-    )
+@pytest.fixture
+def solve(nwidth):
+    def run(*words, cwd, **environment):
+        return nwidth("solve", *words, "threads=1", "hydra.run.dir=run", cwd=cwd, check=False, **environment)
+
+    return run
 
 
 def report(folder):
     return json.loads((folder / "run" / "solution.json").read_text())
 
 
-def test_a_packaged_equation(tmp_path):
-    done = nwidth("solve", "problem=poisson_sin100", "out=u.npz", cwd=tmp_path)
+def test_a_packaged_equation(solve, tmp_path):
+    done = solve("problem=poisson_sin100", "out=u.npz", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "error against the exact solution" in done.stdout and "95 % interval" in done.stdout
     found = report(tmp_path)
@@ -36,10 +31,10 @@ def test_a_packaged_equation(tmp_path):
 
 
 @pytest.mark.parametrize("solver", ["gp_kronecker", "chebyshev", "reference"])
-def test_other_solvers(solver, tmp_path):
+def test_other_solvers(solve, solver, tmp_path):
     few = ["solver.steps=3", "solver.components=2"] if solver == "gp_kronecker" else []
     words = ["problem=poisson_2d_sum", "problem.points=40", 'problem.solution="sin(6*x)*cos(2*y)"', "plot=false"]
-    done = nwidth("solve", *words, f"solver={solver}", *few, cwd=tmp_path)
+    done = solve(*words, f"solver={solver}", *few, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert few or report(tmp_path)["relative_l2"] < 1e-8
     assert "95 % interval" not in done.stdout
@@ -75,18 +70,18 @@ class Reaction(Equation):
 '''
 
 
-def test_an_equation_of_ones_own_with_observations(tmp_path):
+def test_an_equation_of_ones_own_with_observations(solve, tmp_path):
     (tmp_path / "mine.py").write_text(OWN)
     (tmp_path / "conf" / "problem").mkdir(parents=True)
     config = "_target_: mine.Reaction\nlower: [0]\nupper: [1]\npoints: 40\njitter: 0.0\nseed: 0\n"
     (tmp_path / "conf" / "problem" / "reaction.yaml").write_text(config)
     x = np.linspace(0.05, 0.9, 12)[:, None]
     np.savez(tmp_path / "seen.npz", points=x, values=np.cos(9 * x[:, 0]), std=np.array(1e-4))
-    words = ["solve", "--config-dir", "conf", "problem=reaction", "observations=seen.npz"]
+    words = ["--config-dir", "conf", "problem=reaction", "observations=seen.npz"]
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    done = nwidth(*words, cwd=tmp_path, PYTHONPATH=path)
+    done = solve(*words, cwd=tmp_path, PYTHONPATH=path)
     assert done.returncode == 2 and "NWIDTH_TRUST" in done.stderr
-    done = nwidth(*words, cwd=tmp_path, PYTHONPATH=path, NWIDTH_TRUST="mine")
+    done = solve(*words, cwd=tmp_path, PYTHONPATH=path, NWIDTH_TRUST="mine")
     assert done.returncode == 0, done.stderr
     found = report(tmp_path)
     value, spread = found["parameters"]["k"]
@@ -94,13 +89,13 @@ def test_an_equation_of_ones_own_with_observations(tmp_path):
     assert "k = " in done.stdout
 
 
-def test_an_irregular_domain_from_a_file(tmp_path):
+def test_an_irregular_domain_from_a_file(solve, tmp_path):
     a = 2 * math.pi * np.arange(80) / 80
     edge = np.stack([np.cos(a), np.sin(a)], 1)
     inner = np.random.default_rng(0).uniform(-1, 1, (500, 2))
     inner = inner[(inner**2).sum(1) < 0.98]
     np.savez(tmp_path / "disc.npz", interior=inner, boundary=edge, values=np.zeros(80))
-    done = nwidth("solve", "problem=poisson_force", "cloud=disc.npz", "out=u.npz", cwd=tmp_path)
+    done = solve("problem=poisson_force", "cloud=disc.npz", "out=u.npz", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     with np.load(tmp_path / "u.npz") as file:
         exact = (1 - (file["points"] ** 2).sum(1)) / 4
@@ -118,7 +113,7 @@ def test_an_irregular_domain_from_a_file(tmp_path):
         (["problem=poisson_sin100", "solver=none"], "none"),
     ],
 )
-def test_mistakes_are_told_in_one_line(words, said, tmp_path):
+def test_mistakes_are_told_in_one_line(solve, words, said, tmp_path):
     np.savez(tmp_path / "bad.npz", interior=np.zeros((3, 2)))
-    done = nwidth("solve", *words, cwd=tmp_path)
+    done = solve(*words, cwd=tmp_path)
     assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr, done.stderr
