@@ -30,7 +30,7 @@ class Collocation:
 
 @dataclass(frozen=True)
 class Observations:
-    """Noisy values (B, M) of u at points (1 or B, M, d): N(u, noise^2), those with weight (B, M) 1; not those with 0."""
+    """Noisy values (B, M) of u at points (1 or B, M, d), N(u, noise^2): those whose weight (B, M) is 1, not 0."""
 
     points: Tensor
     values: Tensor
@@ -50,7 +50,7 @@ def evidence_bound(
     Source: Vadeboncoeur et al. (2023, arXiv:2301.11040): random collocation grids, residual and data likelihoods.
     """
     squares = q.squares(at.rows(waves), at.force)
-    noise = squares.mean().sqrt()
+    noise = squares.mean(-1, keepdim=True).sqrt()
     bound = log_density(squares, noise).sum(-1) - q.divergence()[0]
     if observed is not None:
         seen = q.squares(waves.values(observed.points), observed.values)

@@ -25,8 +25,8 @@ class GridInvariantNet(nn.Module):
     residual convolutions on that grid and a dense head. Nothing depends on how many points there are or where, but
     through the values of the interpolant: hence the name.
 
-    ``points`` (B or 1, P, dims): 1 shares one set of points, whose matrix is then factorised once. ``values`` (B, P, C).
-    Memory B P^2 a length, work P^3.
+    ``points`` (B or 1, P, dims): 1 shares one set of points, whose matrix is then factorised once; ``values``
+    (B, P, C). Memory P^2 a length and set of points, work P^3.
 
     Source: Vadeboncoeur et al., Random grid neural processes for parametric partial differential equations, ICML 2023
     (arXiv:2301.11040), figure 5: lifting, kernels onto a fixed grid, convolutions.
