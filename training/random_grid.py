@@ -184,7 +184,11 @@ class RandomGridProcess(NeuralSurrogate):
         items = Draws(law, batch_size, seed + 3, self.context, self.dtype)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            made = network(in_channels=1, out_channels=waves.count * (2 + self.rank), grid=law.form.grid).to(self.dtype)
+            made = network(in_channels=2, out_channels=waves.count * (2 + self.rank), grid=law.form.grid).to(self.dtype)
+
+        def both(y: Tensor) -> Tensor:
+            """Values, and something like their logarithm where they are larger than the noise."""
+            return torch.stack([y, torch.asinh(y * (unit / noise)) / 4], -1)
 
         def draw(step: int, generator: torch.Generator) -> tuple[Tensor, ...]:
             like: dict[str, Any] = {"generator": generator, "dtype": self.dtype}
@@ -194,9 +198,9 @@ class RandomGridProcess(NeuralSurrogate):
             with torch.no_grad():
                 q = law.posterior(forward(seen[None].to(self.dtype), given))
                 u = q.sample_of(law.waves.values(places), self.scale, generator)
-            y = u + noise / unit * torch.randn(u.shape, **like)
+            y = both(u + noise / unit * torch.randn(u.shape, **like))
             target = law.standard(law.evaluate(raw, query.double()))[:, channel].to(self.dtype)
-            return places[None], y[..., None], query[None], target
+            return places[None], y, query[None], target
 
         inference = FieldInference(made, waves)
         inference.fit(draw, steps=steps, lr=lr, seed=seed)
@@ -204,7 +208,7 @@ class RandomGridProcess(NeuralSurrogate):
 
         def inferred(points: Tensor, values: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
             where, at = (law.places(v)[None].to(self.dtype) for v in (points, query))
-            mean, std = inference.infer(where, (values / unit).to(self.dtype)[..., None], at)
+            mean, std = inference.infer(where, both((values / unit).to(self.dtype)), at)
             return shift + size * mean, size * std
 
         return inferred
