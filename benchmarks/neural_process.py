@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 from nwidth import Axis, Grid
+from nwidth.backends.resample import resample
 from nwidth.data.metrics import relative_l2
 from nwidth.gp import KernelRidge
 from nwidth.gp.process import GridInvariantNet
@@ -47,9 +48,10 @@ def process(problem, steps=1500, batch=32, **options):
 
 
 def fields(problem, points, seed=1):
-    """The test inputs at the points of a line, increasing."""
-    axis = Axis("listed", len(points), 0.0, 1.0, points=tuple(points.tolist()))
-    return problem.sample(range(TESTS), seed, Grid((axis,))).a
+    """The test inputs at the points of a line, increasing: their polynomials of degree 64 there."""
+    smooth = Grid((Axis("chebyshev", 65, 0.0, 1.0),))
+    there = Grid((Axis("listed", len(points), points=tuple(points.tolist())),))
+    return resample(problem.sample(range(TESTS), seed, smooth).a, smooth, there)
 
 
 def truth(problem, n=4001):

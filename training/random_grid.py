@@ -27,6 +27,7 @@ from .settings import TrainingSettings
 from .tasks import Direct
 
 HELD_OUT, TESTS = 256, 400  # inputs that calibrate the deviations, and random points for each batch of them
+STREAM = 2**20  # random inputs come from seeds above this one: they are none of a data set's
 
 
 class RandomGridProcess(NeuralSurrogate):
@@ -91,13 +92,14 @@ class RandomGridProcess(NeuralSurrogate):
         self._need_validation(val)
         self.scattered = law = self._law(problem_of(train, self.problem, "RandomGridProcess.fit"))
         law.check(train)
-        law.standardise(law.form.sample(range(SCALING), seed + 1))
+        first = STREAM + 4 * seed  # seeds of training, units, calibration and inverse
+        law.standardise(law.form.sample(range(SCALING), first + 1))
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.network = self._make(law)
         network = self.network
         noisy = None if self.observed_noise is None else train
-        steps = Draws(law, len(train), seed, self.context, self.dtype, noisy)
+        steps = Draws(law, len(train), first, self.context, self.dtype, noisy)
         loss = NegativeBound(law, self.observed_noise)
         keeper = run_training(
             Scores(network, law.dims),
@@ -114,7 +116,7 @@ class RandomGridProcess(NeuralSurrogate):
             stream=FreshBatches,
         )
         network.cpu().eval()
-        self.scale = self._calibrate(network, law, seed + 2)
+        self.scale = self._calibrate(network, law, first + 2)
         log = FitLog(history=keeper.history, parameters=sum(p.numel() for p in network.parameters()))
         log.selected = {
             "training_seconds": keeper.seconds,
@@ -147,11 +149,6 @@ class RandomGridProcess(NeuralSurrogate):
                 squares.append(residual_scale(q, law.waves, law.unpack(y)[0]).square())
         return float(torch.stack(squares).mean().sqrt())
 
-    def posterior(self, inputs: Dataset, points: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of u (N, Q) at ``points`` (Q, d) of the domain; the data's own points if None."""
-        law: Scattered = self.fitted(self.scattered)
-        return self._answer(self.fitted(self.network), inputs, law.places(inputs.grid if points is None else points))
-
     def inverse(
         self,
         network: Callable[..., nn.Module],
@@ -181,7 +178,7 @@ class RandomGridProcess(NeuralSurrogate):
                 expected=f"a positive deviation and a channel below {law.form.in_channels}",
             )
         unit, waves = law.solution_unit, Waves(modes, law.dims, "cosine")
-        items = Draws(law, batch_size, seed + 3, self.context, self.dtype)
+        items = Draws(law, batch_size, STREAM + 4 * seed + 3, self.context, self.dtype)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             made = network(in_channels=2, out_channels=waves.count * (2 + self.rank), grid=law.form.grid).to(self.dtype)
@@ -219,6 +216,7 @@ class RandomGridProcess(NeuralSurrogate):
         law: Scattered = self.fitted(self.scattered)
         return self._from(self.fitted(self.network), law.places(points), values, law.places(query))
 
+    @torch.no_grad()
     def _from(self, network: nn.Module, where: Tensor, values: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
         law: Scattered = self.fitted(self.scattered)
         device = next(network.parameters()).device
@@ -229,31 +227,31 @@ class RandomGridProcess(NeuralSurrogate):
         mean, variance = q.mean_of(rows), q.variance_of(rows)
         return unit * mean.cpu(), self.scale * unit * variance.sqrt().cpu()
 
-    def _answer(self, network: nn.Module, inputs: Dataset, query: Tensor) -> tuple[Tensor, Tensor]:
+    def _answer(self, network: nn.Module, inputs: Dataset) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation on the grid of the inputs."""
         law: Scattered = self.fitted(self.scattered)
         law.check(inputs)
         where, values = law.places(inputs.grid), loaded(inputs.a).flatten(2)  # type: ignore[arg-type]
+        query, shape = where, (-1, 1, *inputs.grid.shape)
         if len(where) > self.max_context:
             chosen = torch.randperm(len(where), generator=torch.Generator().manual_seed(0))[: self.max_context]
             where, values = where[chosen], values[..., chosen]
         mode = network.training
         network.eval()
-        with torch.no_grad():
-            mean, std = self._from(network, where, values, query)
+        mean, std = self._from(network, where, values, query)
         network.train(mode)
         if not bool(torch.isfinite(mean).all() and torch.isfinite(std).all()):
             raise NWidthError("predict", got="NaN or infinite values from the network", fix="lower the learning rate")
-        return mean, std
+        return mean.view(shape), std.view(shape)
 
     def _predict(self, network: nn.Module, inputs: Dataset) -> Tensor:
-        mean, _ = self._answer(network, inputs, self.fitted(self.scattered).places(inputs.grid))
-        return mean.view(len(inputs), 1, *inputs.grid.shape)
+        return self._answer(network, inputs)[0]
 
     def predict(self, inputs: Dataset) -> Prediction:
-        self.fitted(self.network)
-        block, shape = self._block(inputs), (-1, 1, *inputs.grid.shape)
-        parts = [self.posterior(inputs[i : i + block].load()) for i in range(0, len(inputs), block)]
-        mean, std = (torch.cat(v).view(shape) for v in zip(*parts))
+        network: nn.Module = self.fitted(self.network)
+        block = self._block(inputs)
+        parts = [self._answer(network, inputs[i : i + block].load()) for i in range(0, len(inputs), block)]
+        mean, std = (torch.cat(v) for v in zip(*parts))
         total = math.prod(inputs.grid.shape)
         notes = () if total <= self.max_context else (f"inputs read at {self.max_context} of {total} points",)
         return Prediction(mean, std, notes=notes)

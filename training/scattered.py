@@ -104,12 +104,11 @@ class Scattered:
         return unit
 
     def evaluate(self, fields: Tensor, points: Tensor, axis: int | None = None) -> Tensor:
-        """Polynomials with values (N, C, *grid) at points (P, d), or their derivative along an axis: (N, C, P)."""
+        """Polynomials through fields (N, C, *grid) at inner points (P, d), or their slope along an axis: (N, C, P)."""
         c = self.form.coefficients(fields)
         for i in reversed(range(self.dims)):
-            m = c.shape[-1] if i == self.dims - 1 else c.shape[2 + i]
             theta = torch.acos((2 * points[:, i] - 1).clamp(-1, 1))[:, None]
-            k = torch.arange(m).to(theta)
+            k = torch.arange(c.shape[2 + i]).to(theta)
             line = k * 2 * torch.sin(k * theta) / torch.sin(theta) if axis == i else torch.cos(k * theta)
             c = c @ line.mT if i == self.dims - 1 else (c * line.mT).sum(-2)
         return c

@@ -1,4 +1,4 @@
-"""The evidence bound of -div(kappa grad u) = f at random collocation points, and errors bars from its residual."""
+"""The evidence bound of -div(kappa grad u) = f at random collocation points, and error bars from its residual."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ class Observations:
 def evidence_bound(
     q: GaussianCoefficients, waves: Waves, at: Collocation, observed: Observations | None = None
 ) -> tuple[Tensor, Tensor]:
-    """E_q log N(f; L u, noise^2 I) + E_q log p(observed) - KL(q || prior) of each sample, (B,), and the noise.
+    """E_q log N(f; L u, noise^2 I) + E_q log p(observed) - KL(q || prior) of each sample, (B,), and the noise (B, 1).
 
-    In closed form, since L = -div(kappa grad) is linear: no draw of u. Random points make it an unbiased estimate
-    of the bound in which grids are marginalised. The residual's noise and the prior's size are those that make the
-    batch's bound largest: noise^2 is the mean of E_q (f - L u)^2.
+    In closed form, without a draw of u, since L = -div(kappa grad) is linear. The noise of each sample's residual,
+    noise^2 = mean_j E_q (f - L u)(x_j)^2, and the prior's size for the batch are those that make the bound largest.
+    With new points in each step, its mean is the bound in which the grid is marginalised.
 
     Source: Vadeboncoeur et al. (2023, arXiv:2301.11040): random collocation grids, residual and data likelihoods.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 from ...backends import Grid
 from ...errors import NWidthError
 from ..gram import KERNELS, check_kernel
+
+FLOOR = 1e-10  # of the nugget: kernel matrices stay positive definite
 
 
 class GridInvariantNet(nn.Module):
@@ -62,14 +65,17 @@ class GridInvariantNet(nn.Module):
         self.log_nugget = nn.Parameter(torch.tensor(math.log(nugget)))
         line = (torch.arange(nodes) + 0.5) / nodes
         mesh = torch.stack(torch.meshgrid([line] * dims, indexing="ij"), -1)
+        self.nodes: Tensor
         self.register_buffer("nodes", mesh.reshape(-1, dims), persistent=False)
         self.shape = (nodes,) * dims
-        convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dims - 1]
-        same = {"padding": kernel_size // 2}
+        convolution: Any = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dims - 1]
         self.entry = convolution(width + dims, width, 1)
         self.blocks = nn.ModuleList(
             nn.Sequential(
-                nn.GELU(), convolution(width, width, kernel_size, **same), nn.GELU(), convolution(width, width, 1)
+                nn.GELU(),
+                convolution(width, width, kernel_size, padding="same"),
+                nn.GELU(),
+                convolution(width, width, 1),
             )
             for _ in range(depth)
         )
@@ -85,18 +91,18 @@ class GridInvariantNet(nn.Module):
 
     def weights(self, points: Tensor) -> Tensor:
         """The matrices of the interpolation, one a length: (B, lengths, G, P), computed in float64."""
-        x, g = points.double(), self.nodes.double()  # type: ignore[operator]
+        x, g = points.double(), self.nodes.double()
         phi, lengths = KERNELS[self.kernel], self.log_lengths.double().exp()[:, None, None]
         near = phi(_distances(x, x)[:, None] / lengths)
         far = phi(_distances(g[None], x)[:, None] / lengths)
-        near = near + self.log_nugget.double().exp() * torch.eye(x.shape[1]).to(near)
+        near = near + (FLOOR + self.log_nugget.double().exp()) * torch.eye(x.shape[1]).to(near)
         return torch.cholesky_solve(far.mT, torch.linalg.cholesky(near)).mT.to(points.dtype)
 
     def forward(self, points: Tensor, values: Tensor) -> Tensor:
         lifted = self.lift(values)  # (B, P, width)
         parts = lifted.unflatten(-1, (len(self.log_lengths), -1)).transpose(-2, -3)  # (B, lengths, P, width / lengths)
         on_grid = torch.matmul(self.weights(points), parts).transpose(-1, -2).flatten(1, 2)
-        where = self.nodes.mT.expand(len(values), -1, -1)  # type: ignore[operator, union-attr]
+        where = self.nodes.mT.expand(len(values), -1, -1)
         v = self.entry(torch.cat([on_grid, where.to(on_grid)], 1).unflatten(-1, self.shape))
         for block in self.blocks:
             v = v + block(v)
