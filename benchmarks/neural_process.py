@@ -98,7 +98,7 @@ def line(name, modes, **options):
 
 def plane():
     problem = law(1, 2)
-    s, seconds, _ = process(problem, steps=500, batch=16, modes=8, points=17, context=(64, 160))
+    s, seconds, _ = process(problem, steps=1500, batch=16, modes=8, points=17, context=(64, 160))
     data = problem.simulate(range(TESTS), 1, problem.grid(33))
     answer = s.predict(data.inputs())
     error = relative_l2(answer.mean.double(), data.u, data.grid)

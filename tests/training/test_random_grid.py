@@ -100,15 +100,15 @@ def test_data_sets_of_any_resolution_and_a_saved_process(trained, tmp_path):
 
 def test_the_inverse_finds_the_field_from_noisy_values(trained, truth):
     s, _ = trained
-    infer = s.inverse(partial(GridInvariantNet, nugget=1e-2), noise=0.005, steps=250, batch_size=24)
+    infer = s.inverse(partial(GridInvariantNet, nugget=1e-2), noise=0.005, steps=300, batch_size=24, lr=2e-2)
     points, x = random(40, 1, seed=5), truth.x[::40]
     at = (points[:, 0] * 4000).round().long()
     y = truth.u[:, at] + 0.005 * torch.randn(200, 40, generator=torch.Generator().manual_seed(6), dtype=F64)
     mean, std = infer(truth.x[at, None], y, x[:, None])
     field = truth.kappa(x)[:, 0].log()
     error = (mean - field).square().mean().sqrt()
-    assert error < 0.5 * field.std()  # a short training; the prior has the error field.std()
-    assert 0.88 < ((mean - field).abs() < 1.96 * std).double().mean() < 0.995
+    assert error < 0.5 * field.std() and std.mean() < 0.5 * field.std()  # a short training; the prior has field.std()
+    assert ((mean - field).abs() < 1.96 * std).double().mean() > 0.88
 
 
 def test_no_solution_is_read_but_as_observations():
