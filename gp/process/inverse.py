@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -37,7 +38,11 @@ class FieldInference:
 
     def fit(self, draw: Draw, *, steps: int = 1000, lr: float = 1e-2, seed: int = 0) -> FieldInference:
         optimizer = torch.optim.Adam(self.network.parameters(), lr=lr)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=max(steps, 2), pct_start=0.2)
+        rise = max(1, steps // 5)  # the rate grows for a fifth of the steps and falls along a cosine
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer,
+            lambda s: min((s + 1) / rise, 0.5 + 0.5 * math.cos(math.pi * max(0, s - rise) / max(1, steps - rise))),
+        )
         generator = torch.Generator().manual_seed(seed)
         self.network.train()
         with steps_bar("inverse", steps) as advance:
