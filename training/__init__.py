@@ -6,6 +6,7 @@ from .losses import BoundaryTraces, Mixture, RelativeH1, RelativeL2, RelativeLp
 from .neural import NeuralSurrogate
 from .optimizers import Muon
 from .physics import PhysicsResidual
+from .random_grid import RandomGridProcess
 from .residual import PointwiseLoss, ResidualLoss, SpectralLoss
 from .schedules import Constant, Cosine, OneCycle, Plateau, Schedule, Step
 from .self_supervised import SelfSupervised
@@ -25,6 +26,7 @@ __all__ = [
     "PhysicsResidual",
     "Plateau",
     "PointwiseLoss",
+    "RandomGridProcess",
     "RelativeBands",
     "RelativeH1",
     "RelativeL2",

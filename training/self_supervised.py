@@ -31,6 +31,19 @@ UNUSED = ("symmetries", "average_symmetries", "equation_symmetries", "init_from"
 SCALING = 256  # random inputs from which their scale is taken
 
 
+def refuse_unused(options: TrainingSettings, where: str) -> None:
+    """Raise NWidthError where an option is set that means nothing for inputs drawn from their law."""
+    plain = TrainingSettings()
+    for name in UNUSED:
+        given, neutral = (list(v) if isinstance(v := getattr(s, name), tuple) else v for s in (options, plain))
+        if given != neutral:
+            raise NWidthError(
+                where,
+                got=f"training.{name}={given}",
+                expected=f"{neutral}: inputs are drawn from their law at collocation points",
+            )
+
+
 class SelfSupervised(NeuralSurrogate):
     """Train a network on the residual of the problem's equation; solutions serve the validation alone.
 
@@ -71,15 +84,7 @@ class SelfSupervised(NeuralSurrogate):
         self.check(train)
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
         options = self.training
-        plain = TrainingSettings()
-        for name in UNUSED:
-            given, neutral = (list(v) if isinstance(v := getattr(s, name), tuple) else v for s in (options, plain))
-            if given != neutral:
-                raise NWidthError(
-                    "SelfSupervised",
-                    got=f"training.{name}={given}",
-                    expected=f"{neutral}: inputs are drawn from their law at collocation points",
-                )
+        refuse_unused(options, "SelfSupervised")
         self._need_validation(val)
         problem = problem_of(train, self.problem, "SelfSupervised.fit")
         self.task = task = Collocated(self.residual.form(problem), self.scale, self.dtype)

@@ -19,6 +19,7 @@ FITS = {  # surrogates that are for some data only, and which of ``data`` those 
     "certified_rb": ("block", "heating"),
     "deim_galerkin": ("burgers",),
     "nonintrusive_rb": ("darcy",),
+    "random_grid": ("darcy",),
     **dict.fromkeys(["autoregressive", "dmd", "operator_inference", "persistence"], ("burgers",)),
 }
 KINDS = ("darcy", "burgers")
