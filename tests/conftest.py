@@ -29,7 +29,7 @@ def realdata() -> Path:
 
 
 COMMAND = """
-import os, sys
+import atexit, os, sys
 import torch
 os.chdir(cwd)
 os.environ.update(environment)
@@ -39,7 +39,10 @@ for stream, path in enumerate(outputs, 1):
 torch.set_num_threads(1)
 sys.argv = ["nwidth", *arguments]
 from nwidth.cli import main
-main()
+try:
+    main()
+finally:
+    atexit._run_exitfuncs()  # which a forked process leaves out: idle workers of a sweep would keep it waiting
 """
 
 
