@@ -24,7 +24,7 @@ from .scattered import Draws, NegativeBound, Scattered, Scores
 from .schedules import Schedule
 from .self_supervised import SCALING, FreshBatches, refuse_unused
 from .settings import TrainingSettings
-from .tasks import Direct
+from .task import Direct
 
 HELD_OUT, TESTS = 256, 400  # inputs that calibrate the deviations, and random points for each batch of them
 STREAM = 2**20  # random inputs come from seeds above this one: they are none of a data set's
