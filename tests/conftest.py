@@ -3,7 +3,10 @@
 import multiprocessing
 import os
 import subprocess
+import sys
 from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded, for its threads and those of child processes
 
 import pytest
 import torch
@@ -29,7 +32,7 @@ def realdata() -> Path:
 
 
 COMMAND = """
-import atexit, os, sys
+import os, sys
 import torch
 os.chdir(cwd)
 os.environ.update(environment)
@@ -39,10 +42,7 @@ for stream, path in enumerate(outputs, 1):
 torch.set_num_threads(1)
 sys.argv = ["nwidth", *arguments]
 from nwidth.cli import main
-try:
-    main()
-finally:
-    atexit._run_exitfuncs()  # which a forked process leaves out: idle workers of a sweep would keep it waiting
+main()
 """
 
 
@@ -63,16 +63,23 @@ class CommandLine:
         process.start()
         return process
 
-    def __call__(self, *arguments, cwd, check=True, **environment):
-        process = self.start(*arguments, cwd=cwd, **environment)
-        process.join(280)
-        if process.exitcode is None:
-            process.kill()
-            raise AssertionError(f"{arguments} did not end")
-        out, err = (p.read_text(encoding="utf-8") for p in self.outputs)
-        if check and process.exitcode:
-            raise AssertionError(f"{arguments} ended with {process.exitcode}:\n{out}\n{err}")
-        return subprocess.CompletedProcess(arguments, process.exitcode, out, err)
+    def __call__(self, *arguments, cwd, check=True, fresh=False, **environment):
+        """The finished process. ``fresh``: one that starts from nothing, for commands that start others."""
+        if fresh:
+            words = [sys.executable, "-m", "nwidth.cli", *map(str, arguments)]
+            own = {**os.environ, **environment}
+            done = subprocess.run(words, cwd=cwd, env=own, capture_output=True, text=True, timeout=280)
+        else:
+            process = self.start(*arguments, cwd=cwd, **environment)
+            process.join(280)
+            if process.exitcode is None:
+                process.kill()
+                raise AssertionError(f"{arguments} did not end")
+            written = (p.read_text(encoding="utf-8") for p in self.outputs)
+            done = subprocess.CompletedProcess(arguments, process.exitcode, *written)
+        if check and done.returncode:
+            raise AssertionError(f"{arguments} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+        return done
 
 
 @pytest.fixture(scope="session")

@@ -228,6 +228,7 @@ def test_a_sweep_survives_a_failed_job_and_is_compared(nwidth, place, launcher):
         f"hydra/launcher={launcher}",
         f"hydra.sweep.dir=sweep_{launcher}",
         cwd=place,
+        fresh=launcher == "joblib",
         check=False,
     )
     assert done.returncode == 1 and "4 of 8 jobs done" in done.stderr and "no such file" in done.stderr
