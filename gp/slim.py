@@ -19,7 +19,9 @@ from .kernels.mixture import sum_of_waves
 
 FLOOR = 1e-8  # of the noise variance, in units of the data's
 RENEW = 3  # rounds of consensus between tangents
-SHARE = 0.02  # of the largest weight: below it the penalty grows no further
+PRIOR = 4.0  # p(theta) ~ theta^(-PRIOR / 2)
+TINY = 1e-10  # weight at which the prior is cut off, in units of the data's variance
+SHARE = 0.02  # of the largest weight, in the size of each
 Gather = Callable[[list[Tensor]], list[Tensor]]
 
 
@@ -33,6 +35,11 @@ class _Agent:
         self.theta[-1] = 0.1
         self.dual = torch.zeros_like(self.theta)
         self.sent = torch.zeros_like(self.theta)  # what the others know of theta + dual / rho
+
+    def keep(self, some: Tensor) -> None:
+        """Forget all but some components; ``some`` (Q + 1,) ends with the noise."""
+        self.K = self.K[some[:-1]]
+        self.theta, self.dual, self.sent = (v[some] for v in (self.theta, self.dual, self.sent))
 
     def _factor(self, theta: Tensor) -> Tensor:
         active = theta[:-1].nonzero()[:, 0]
@@ -53,19 +60,45 @@ class _Agent:
     def step(self, calls: int, slope: Tensor, consensus: Tensor | None = None, rho: Tensor | float = 0.0) -> None:
         """theta <- argmin y' C^-1 y + slope . theta + dual . (theta - z) + |theta - z|^2_rho / 2, a convex problem."""
         z = torch.zeros_like(slope) if consensus is None else consensus
+        unit = units(self.theta)  # weights of all sizes move alike
 
         def value(v: np.ndarray) -> tuple[float, np.ndarray]:
-            theta = torch.from_numpy(v)
+            theta = unit * torch.from_numpy(v)
             alpha = torch.cholesky_solve(self.y[:, None], self._factor(theta))[:, 0]
             forms = torch.cat([self.K @ torch.outer(alpha, alpha).flatten(), alpha.square().sum()[None]])
             away = theta - z
             total = self.y @ alpha + slope @ theta + self.dual @ away + 0.5 * (rho * away.square()).sum()
-            return float(total), (slope - forms + self.dual + rho * away).numpy()
+            return float(total), (unit * (slope - forms + self.dual + rho * away)).numpy()
 
-        bounds = [(0.0, None)] * (len(slope) - 1) + [(FLOOR, None)]
+        bounds = [(0.0, None)] * (len(slope) - 1) + [(FLOOR / float(unit[-1]), None)]
         options = {"maxfun": calls, "maxiter": calls}
-        found = scipy.optimize.minimize(value, self.theta.numpy(), jac=True, bounds=bounds, options=options)
-        self.theta = torch.from_numpy(found.x.copy())
+        start = (self.theta / unit).numpy()
+        found = scipy.optimize.minimize(value, start, jac=True, bounds=bounds, options=options)
+        self.theta = unit * torch.from_numpy(found.x)
+
+
+def units(theta: Tensor) -> Tensor:
+    """A size for each weight that is never zero."""
+    return theta + SHARE * theta[:-1].max().clamp_min(FLOOR)
+
+
+def _tangent(theta: Tensor, prior: float) -> Tensor:
+    """Slope of prior sum_q log theta_q, concave as well."""
+    slope = prior / (theta + TINY)
+    slope[-1] = 0
+    return slope
+
+
+def _penalty(theta: Tensor, prior: float) -> float:
+    return prior * float((theta[:-1] / TINY).log1p().sum())
+
+
+def _restrict(agents: Sequence[_Agent], theta: Tensor) -> Tensor:
+    """Which components have a weight; the agents forget the others."""
+    some = theta[:-1] > 0
+    for agent in agents:
+        agent.keep(torch.cat([some, torch.ones(1, dtype=torch.bool)]))
+    return some
 
 
 def quantise(v: Tensor, bits: int, generator: torch.Generator) -> Tensor:
@@ -169,14 +202,23 @@ class SparseSpectralGP:
         x, y = self._check(x, y)
         self._units(float(len(y)), float(y.sum()), float(y.square().sum()))
         agent = _Agent(self._components(x, x), (y - self.mean) / self.scale)
-        self.history = [agent.loss(agent.theta)]
-        for _ in range(self.steps):
-            agent.step(self.calls, agent.slope(agent.theta))
-            self.history.append(agent.loss(agent.theta))
-            if self.history[-2] - self.history[-1] < self.tolerance * abs(self.history[-2]):
-                break
-        self.theta = agent.theta
+        kept, self.history = torch.arange(len(agent.K)), []
+        for prior in (0.0, PRIOR):
+            values = [agent.loss(agent.theta) + _penalty(agent.theta, prior)]
+            for _ in range(self.steps):
+                agent.step(self.calls, agent.slope(agent.theta) + _tangent(agent.theta, prior))
+                values.append(agent.loss(agent.theta) + _penalty(agent.theta, prior))
+                if values[-2] - values[-1] < self.tolerance * abs(values[-2]):
+                    break
+            kept = kept[_restrict([agent], agent.theta)]
+            self.history += values
+        self._spread(kept, agent.theta)
         return self.condition(x, y)
+
+    def _spread(self, kept: Tensor, theta: Tensor) -> None:
+        """Weights of the components that were kept among all, and the noise variance."""
+        self.theta = torch.zeros(len(self.kernel.frequencies) + 1, dtype=torch.float64)
+        self.theta[kept], self.theta[-1] = theta[:-1], theta[-1]
 
     def _units(self, n: float, total: float, squares: float) -> None:
         self.mean = total / n
@@ -213,39 +255,43 @@ class SparseSpectralGP:
         generators = [torch.Generator().manual_seed(seed + 1000 * (first + j)) for j in range(len(agents))]
         self.history, self.bytes_sent = [], 0
 
-        def agree(penalty: Tensor | None) -> Tensor:
+        def agree(penalty: Tensor | None, unit: Tensor) -> Tensor:
             """Each agent sends how its proposal changed; all find the same mean of what is known of them."""
             codes = []
             for agent, generator in zip(agents, generators):
                 proposal = agent.theta if penalty is None else agent.theta + agent.dual / penalty
-                code = quantise(proposal - agent.sent, bits, generator)
-                agent.sent = agent.sent + restore(code, bits)
+                code = quantise((proposal - agent.sent) / unit, bits, generator)
+                agent.sent = agent.sent + unit * restore(code, bits)
                 self.bytes_sent += len(code)
                 codes.append(code)
             for j, code in enumerate(gather(codes)):
-                known[j] = known[j] + restore(code, bits)
+                known[j] = known[j] + unit * restore(code, bits)
             mean = torch.stack(known).mean(0).clamp_min(0)
             mean[-1] = mean[-1].clamp_min(FLOOR)
             return mean
 
         for agent in agents:  # each alone: where the grid has weight at all
             agent.step(self.calls, agent.slope(agent.theta))
-        consensus = agree(None)
-        slopes: list[Tensor] = []
-        for turn in range(rounds):
-            if turn < rounds // 2:
-                penalty = rho * n / len(known) / (consensus + SHARE * consensus.max())
-            if turn % RENEW == 0:
-                slopes = [agent.slope(consensus) for agent in agents]
-            for agent, slope in zip(agents, slopes):
-                agent.step(self.calls, slope, consensus, penalty)
-            before, consensus = consensus, agree(penalty)
-            for agent in agents:
-                agent.dual = agent.dual + penalty * (agent.theta - consensus)
-            self.history.append(float((consensus - before).norm() / consensus.norm()))
-            if self.history[-1] < self.tolerance:
-                break
-        self.theta = consensus
+        consensus, kept = agree(None, torch.ones_like(agents[0].theta)), torch.arange(len(agents[0].K))
+        for prior in (0.0, PRIOR):
+            slopes: list[Tensor] = []
+            for turn in range(rounds // 2):
+                if turn < rounds // 4:
+                    unit = units(consensus)
+                    penalty = rho * n / len(known) / unit
+                if turn % RENEW == 0:
+                    slopes = [a.slope(consensus) + _tangent(consensus, prior / len(known)) for a in agents]
+                for agent, slope in zip(agents, slopes):
+                    agent.step(self.calls, slope, consensus, penalty)
+                before, consensus = consensus, agree(penalty, unit)
+                for agent in agents:
+                    agent.dual = agent.dual + penalty * (agent.theta - consensus)
+                self.history.append(float((consensus - before).norm() / consensus.norm()))
+                if self.history[-1] < self.tolerance:
+                    break
+            some = _restrict(agents, consensus)
+            kept, consensus, known = kept[some], consensus[torch.cat([some, torch.ones(1,dtype=torch.bool)])], [k[torch.cat([some, torch.ones(1,dtype=torch.bool)])] for k in known]
+        self._spread(kept, consensus)
         return self
 
     def condition(self, x: Tensor, y: Tensor) -> SparseSpectralGP:
