@@ -44,7 +44,7 @@ class SharedKernel:
 
     @staticmethod
     def loss(kernel: str, x: Tensor, y: Tensor, h: Mapping[str, Tensor], floor: float) -> Tensor:
-        """Negative log likelihood a value, Rasmussen and Williams (2006), equation 5.8, with the scales put in."""
+        """Negative log likelihood a value, Rasmussen and Williams (2006), section 5.4.1, with the scales put in."""
         L, _, quadratic, _ = SharedKernel._solve(kernel, x, y, h, floor)
         n = x.shape[0]
         varies = quadratic > 1e-30
@@ -96,7 +96,7 @@ class Coregionalised:
     and noise, and eigendecompositions of K and of d^-1/2 B d^-1/2 make the likelihood and posterior exact, at the cost
     n^3 + r^3 instead of (n r)^3.
 
-    Source: Bonilla, Chai and Williams, NIPS 2007; Rakitsch et al., NIPS 2013, equation 4.
+    Source: Bonilla, Chai and Williams, NIPS 2007; Rakitsch et al., NIPS 2013.
     """
 
     @staticmethod

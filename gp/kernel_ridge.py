@@ -44,8 +44,8 @@ class KernelRidge:
     and answered in that of the inputs. A jitter that K needed to be positive definite counts as noise, and is named
     among what was selected.
 
-    Source: Batlle, Darcy, Hosseini and Owhadi, J. Comput. Phys. 496 (2024), equations 2.5 to 2.9; leave-one-out:
-    Rasmussen and Williams (2006), equation 5.12.
+    Source: Batlle, Darcy, Hosseini and Owhadi, J. Comput. Phys. 496 (2024), section 2; leave-one-out:
+    Rasmussen and Williams (2006), section 5.4.2.
 
     >>> x = torch.linspace(0, 1, 40, dtype=torch.float64)[:, None]
     >>> k = KernelRidge(); _ = k.fit(x, torch.sin(6 * x), None, seed=0)

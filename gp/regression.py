@@ -80,7 +80,7 @@ class GPRegressor:
     More than ``max_samples`` samples: ``inducing`` of the inputs carry the posterior (``InducingPosterior``), and
     ``inducing_steps`` of L-BFGS on the collapsed bound of all samples refine the hyper-parameters; null: refused.
 
-    Source: Rasmussen and Williams (2006), algorithm 2.1 and equation 5.8; Titsias, AISTATS 2009; Bonilla, Chai and
+    Source: Rasmussen and Williams (2006), sections 2.2 and 5.4.1; Titsias, AISTATS 2009; Bonilla, Chai and
     Williams, NIPS 2007.
 
     >>> x = torch.linspace(0, 1, 30, dtype=torch.float64)[:, None]

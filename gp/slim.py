@@ -94,10 +94,10 @@ def _penalty(theta: Tensor, prior: float) -> float:
 
 
 def _restrict(agents: Sequence[_Agent], theta: Tensor) -> Tensor:
-    """Which components have a weight; the agents forget the others."""
-    some = theta[:-1] > 0
+    """Which entries are not zero, the noise's last; the agents forget the other components."""
+    some = theta > 0
     for agent in agents:
-        agent.keep(torch.cat([some, torch.ones(1, dtype=torch.bool)]))
+        agent.keep(some)
     return some
 
 
@@ -144,16 +144,21 @@ class SparseSpectralGP:
     The peaks mu lie on a fixed grid (``GridSpectralMixtureProduct``); theta and the noise minimise y' C^-1 y + log|C|,
     the difference of convex functions. ``fit`` replaces log|C| by its tangent and solves the convex problem that is
     left with bounds, so that most theta are zero exactly, until the objective changes by less than ``tolerance`` of
-    itself. ``fit_agents`` does it with each agent's own samples, for the sum of their objectives: tangents at the
-    consensus z, renewed every third round, and between them ADMM on the convex problems, theta_j near z,
+    itself. Hundreds of weights of maximum likelihood take noise for signal: a second round adds 4 sum_q log theta_q,
+    concave as well (the prior p(theta) ~ theta^-2), which only components that the samples insist on survive.
+
+    ``fit_agents`` does it with each agent's own samples, for the sum of their objectives: tangents at the consensus z,
+    renewed every third turn, and between them ADMM on the convex problems, theta_j near z,
     z = max(0, mean_j(theta_j + dual_j / rho)), dual_j <- dual_j + rho (theta_j - z). Agents send nothing but the change
-    of theta_j + dual_j / rho, each entry rounded without bias to ``bits`` bits of its range, which shrinks as they
-    agree. Samples never leave their agent; ``condition`` says on which samples the predictions rest.
+    of theta_j + dual_j / rho, each entry in units of its weight rounded without bias to ``bits`` bits of the largest,
+    which shrinks as they agree. Samples never leave their agent; ``condition`` says on which samples the predictions
+    rest.
 
     Memory n^2 Q, work n^3 + n^2 Q a step of the convex problem, n the samples of one agent.
 
     Source: Suwandi, Lin, Yin, Wang and Theodoridis, Sparsity-aware distributed learning for Gaussian processes with
-    linear multiple kernel (2023): kernel, difference-of-convex steps, quantised ADMM.
+    linear multiple kernel (2023): kernel, difference-of-convex steps, quantised ADMM. The prior is ours, after
+    Figueiredo, Adaptive sparseness for supervised learning, IEEE TPAMI 25 (2003).
 
     >>> x = torch.linspace(0, 1, 60, dtype=torch.float64)[:, None]
     >>> gp = SparseSpectralGP([41], [20.0]).fit(x, torch.sin(2 * torch.pi * 4 * x[:, 0]))
@@ -210,7 +215,7 @@ class SparseSpectralGP:
                 values.append(agent.loss(agent.theta) + _penalty(agent.theta, prior))
                 if values[-2] - values[-1] < self.tolerance * abs(values[-2]):
                     break
-            kept = kept[_restrict([agent], agent.theta)]
+            kept = kept[_restrict([agent], agent.theta)[:-1]]
             self.history += values
         self._spread(kept, agent.theta)
         return self.condition(x, y)
@@ -239,8 +244,9 @@ class SparseSpectralGP:
     ) -> SparseSpectralGP:
         """From the samples (x_j, y_j) of each agent: all in this process, or with ``group`` its own among others'.
 
-        The penalty of a weight is ``rho`` times the mean number of samples of an agent, divided by the weight; constant
-        after half of the rounds. Every process ends with the same weights.
+        The penalty of a weight is ``rho`` times the mean number of samples of an agent, divided by the weight; half of
+        the ``rounds`` go without the prior, half with it, and in the second half of each the penalty is constant. Every
+        process ends with the same weights.
         """
         if not 2 <= bits <= 16:
             raise NWidthError("SparseSpectralGP.fit_agents", got=f"bits={bits}", expected="2 to 16")
@@ -290,7 +296,7 @@ class SparseSpectralGP:
                 if self.history[-1] < self.tolerance:
                     break
             some = _restrict(agents, consensus)
-            kept, consensus, known = kept[some], consensus[torch.cat([some, torch.ones(1,dtype=torch.bool)])], [k[torch.cat([some, torch.ones(1,dtype=torch.bool)])] for k in known]
+            kept, consensus, known = kept[some[:-1]], consensus[some], [k[some] for k in known]
         self._spread(kept, consensus)
         return self
 
