@@ -19,7 +19,7 @@ from .kernels.mixture import sum_of_waves
 
 FLOOR = 1e-8  # of the noise variance, in units of the data's
 RENEW = 3  # rounds of consensus between tangents
-PRIOR = 4.0  # p(theta) ~ theta^(-PRIOR / 2)
+PRIOR = 6.0  # p(theta) ~ theta^(-PRIOR / 2)
 TINY = 1e-10  # weight at which the prior is cut off, in units of the data's variance
 SHARE = 0.02  # of the largest weight, in the size of each
 Gather = Callable[[list[Tensor]], list[Tensor]]
@@ -208,7 +208,7 @@ class SparseSpectralGP:
         self._units(float(len(y)), float(y.sum()), float(y.square().sum()))
         agent = _Agent(self._components(x, x), (y - self.mean) / self.scale)
         kept, self.history = torch.arange(len(agent.K)), []
-        for prior in (0.0, PRIOR):
+        for prior in (0.0, PRIOR, 0.0):
             values = [agent.loss(agent.theta) + _penalty(agent.theta, prior)]
             for _ in range(self.steps):
                 agent.step(self.calls, agent.slope(agent.theta) + _tangent(agent.theta, prior))
@@ -237,7 +237,7 @@ class SparseSpectralGP:
         parts: Sequence[tuple[Tensor, Tensor]],
         *,
         bits: int = 8,
-        rounds: int = 60,
+        rounds: int = 90,
         rho: float = 0.02,
         seed: int = 0,
         group: dist.ProcessGroup | None = None,
@@ -279,10 +279,10 @@ class SparseSpectralGP:
         for agent in agents:  # each alone: where the grid has weight at all
             agent.step(self.calls, agent.slope(agent.theta))
         consensus, kept = agree(None, torch.ones_like(agents[0].theta)), torch.arange(len(agents[0].K))
-        for prior in (0.0, PRIOR):
+        for prior in (0.0, PRIOR, 0.0):
             slopes: list[Tensor] = []
-            for turn in range(rounds // 2):
-                if turn < rounds // 4:
+            for turn in range(rounds // 3):
+                if turn < rounds // 6:
                     unit = units(consensus)
                     penalty = rho * n / len(known) / unit
                 if turn % RENEW == 0:
