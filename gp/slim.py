@@ -57,6 +57,15 @@ class _Agent:
         inverse = torch.cholesky_inverse(self._factor(theta))
         return torch.cat([self.K @ inverse.flatten(), inverse.trace()[None]])
 
+    def rises(self, theta: Tensor, most: float) -> Tensor:
+        """By how much the loss rises without each component that has a weight, at most ``most``; (Q,)."""
+        found, here = torch.full((len(theta) - 1,), most, dtype=torch.float64), self.loss(theta)
+        for q in theta[:-1].nonzero()[:, 0]:
+            without = theta.clone()
+            without[q] = 0
+            found[q] = min(most, self.loss(without) - here)
+        return found
+
     def step(self, calls: int, slope: Tensor, consensus: Tensor | None = None, rho: Tensor | float = 0.0) -> None:
         """theta <- argmin y' C^-1 y + slope . theta + dual . (theta - z) + |theta - z|^2_rho / 2, a convex problem."""
         z = torch.zeros_like(slope) if consensus is None else consensus
@@ -79,7 +88,7 @@ class _Agent:
 
 def units(theta: Tensor) -> Tensor:
     """A size for each weight that is never zero."""
-    return theta + SHARE * theta[:-1].max().clamp_min(FLOOR)
+    return theta + SHARE * theta.max()
 
 
 def _tangent(theta: Tensor, prior: float) -> Tensor:
@@ -99,6 +108,14 @@ def _restrict(agents: Sequence[_Agent], theta: Tensor) -> Tensor:
     for agent in agents:
         agent.keep(some)
     return some
+
+
+def _drop(theta: Tensor, bar: float, rises: Callable[[Tensor], Tensor]) -> Tensor:
+    """theta without the components that lower the loss by less than ``bar``, the least one first."""
+    while bool(theta[:-1].any()) and float((found := rises(theta)).min()) < bar:
+        theta = theta.clone()
+        theta[found.argmin()] = 0
+    return theta
 
 
 def quantise(v: Tensor, bits: int, generator: torch.Generator) -> Tensor:
@@ -144,8 +161,9 @@ class SparseSpectralGP:
     The peaks mu lie on a fixed grid (``GridSpectralMixtureProduct``); theta and the noise minimise y' C^-1 y + log|C|,
     the difference of convex functions. ``fit`` replaces log|C| by its tangent and solves the convex problem that is
     left with bounds, so that most theta are zero exactly, until the objective changes by less than ``tolerance`` of
-    itself. Hundreds of weights of maximum likelihood take noise for signal: a second round adds 4 sum_q log theta_q,
-    concave as well (the prior p(theta) ~ theta^-2), which only components that the samples insist on survive.
+    itself. Hundreds of weights of maximum likelihood take noise for signal: a second stage adds 6 sum_q log theta_q,
+    concave as well (the prior p(theta) ~ theta^-3), which only components that the samples insist on survive; a third
+    fits their weights again without it.
 
     ``fit_agents`` does it with each agent's own samples, for the sum of their objectives: tangents at the consensus z,
     renewed every third turn, and between them ADMM on the convex problems, theta_j near z,
@@ -190,7 +208,7 @@ class SparseSpectralGP:
         one, zero = torch.ones(1, dtype=torch.float64), (0,) * self.kernel.dims
         peaks = zip(self.kernel.frequencies, self.kernel.bandwidths)
         waves = (sum_of_waves("gaussian", difference, one, s[None], mu[None], zero, 2) for mu, s in peaks)
-        return torch.stack(list(waves))
+        return torch.stack(list(waves)) if len(self.kernel.frequencies) else x.new_zeros(0, len(x), len(z))
 
     def _check(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         dims = self.kernel.dims
@@ -207,7 +225,7 @@ class SparseSpectralGP:
         x, y = self._check(x, y)
         self._units(float(len(y)), float(y.sum()), float(y.square().sum()))
         agent = _Agent(self._components(x, x), (y - self.mean) / self.scale)
-        kept, self.history = torch.arange(len(agent.K)), []
+        kept, self.history, bar = torch.arange(len(agent.K)), [], self._bar(len(y))
         for prior in (0.0, PRIOR, 0.0):
             values = [agent.loss(agent.theta) + _penalty(agent.theta, prior)]
             for _ in range(self.steps):
@@ -215,10 +233,16 @@ class SparseSpectralGP:
                 values.append(agent.loss(agent.theta) + _penalty(agent.theta, prior))
                 if values[-2] - values[-1] < self.tolerance * abs(values[-2]):
                     break
+            if prior:
+                agent.theta = _drop(agent.theta, bar, lambda theta: agent.rises(theta, 4 * bar))
             kept = kept[_restrict([agent], agent.theta)[:-1]]
             self.history += values
         self._spread(kept, agent.theta)
         return self.condition(x, y)
+
+    def _bar(self, n: float) -> float:
+        """What one of Q components must lower the loss by: log n + 2 log Q, the extended Bayesian criterion."""
+        return math.log(n) + 2 * math.log(len(self.kernel.frequencies))
 
     def _spread(self, kept: Tensor, theta: Tensor) -> None:
         """Weights of the components that were kept among all, and the noise variance."""
@@ -244,9 +268,9 @@ class SparseSpectralGP:
     ) -> SparseSpectralGP:
         """From the samples (x_j, y_j) of each agent: all in this process, or with ``group`` its own among others'.
 
-        The penalty of a weight is ``rho`` times the mean number of samples of an agent, divided by the weight; half of
-        the ``rounds`` go without the prior, half with it, and in the second half of each the penalty is constant. Every
-        process ends with the same weights.
+        The penalty of a weight is ``rho`` times the mean number of samples of an agent, divided by the weight; the three
+        stages have a third of the ``rounds`` each, and in the second half of each the penalty is constant. Every process
+        ends with the same weights.
         """
         if not 2 <= bits <= 16:
             raise NWidthError("SparseSpectralGP.fit_agents", got=f"bits={bits}", expected="2 to 16")
@@ -276,6 +300,12 @@ class SparseSpectralGP:
             mean[-1] = mean[-1].clamp_min(FLOOR)
             return mean
 
+        def rises(theta: Tensor) -> Tensor:
+            codes = [quantise(a.rises(theta, 4 * bar), bits, g) for a, g in zip(agents, generators)]
+            self.bytes_sent += sum(len(code) for code in codes)
+            return torch.stack([restore(code, bits) for code in gather(codes)]).sum(0)
+
+        bar = self._bar(n)
         for agent in agents:  # each alone: where the grid has weight at all
             agent.step(self.calls, agent.slope(agent.theta))
         consensus, kept = agree(None, torch.ones_like(agents[0].theta)), torch.arange(len(agents[0].K))
@@ -295,6 +325,8 @@ class SparseSpectralGP:
                 self.history.append(float((consensus - before).norm() / consensus.norm()))
                 if self.history[-1] < self.tolerance:
                     break
+            if prior:
+                consensus = _drop(consensus, bar, rises)
             some = _restrict(agents, consensus)
             kept, consensus, known = kept[some[:-1]], consensus[some], [k[some] for k in known]
         self._spread(kept, consensus)
@@ -303,12 +335,12 @@ class SparseSpectralGP:
     def condition(self, x: Tensor, y: Tensor) -> SparseSpectralGP:
         """Let predictions rest on these samples."""
         x, y = self._check(x, y)
-        assert self.theta is not None
-        active = self.theta[:-1].nonzero()[:, 0]
-        C = torch.einsum("q,qnm->nm", self.theta[active], self._subset(active, x, x))
-        C.diagonal().add_(self.theta[-1])
+        theta = self._fitted()
+        active = theta[:-1].nonzero()[:, 0]
+        C = torch.einsum("q,qnm->nm", theta[active], self._subset(active, x, x))
+        C.diagonal().add_(theta[-1])
         L, jitter = cholesky(C)
-        self.theta[-1] += jitter
+        theta[-1] += jitter
         self._data = (x, L, torch.cholesky_solve((y - self.mean)[:, None] / self.scale, L)[:, 0])
         return self
 
@@ -320,18 +352,20 @@ class SparseSpectralGP:
         finally:
             self.kernel.frequencies, self.kernel.bandwidths = whole
 
+    def _fitted(self) -> Tensor:
+        if self.theta is None:
+            raise NWidthError("SparseSpectralGP", got="a model that was not fitted", fix="call fit first")
+        return self.theta
+
     @property
     def weights(self) -> Tensor:
         """theta (Q,), in units of y^2."""
-        if self.theta is None:
-            raise NWidthError("SparseSpectralGP", got="a model that was not fitted", fix="call fit first")
-        return self.theta[:-1] * self.scale**2
+        return self._fitted()[:-1] * self.scale**2
 
     @property
     def noise(self) -> float:
         """Standard deviation of the noise."""
-        assert self.theta is not None
-        return self.scale * math.sqrt(float(self.theta[-1]))
+        return self.scale * math.sqrt(float(self._fitted()[-1]))
 
     def active(self, tolerance: float = 1e-3) -> Tensor:
         """Which components have a weight above ``tolerance`` times the largest."""
