@@ -162,14 +162,15 @@ class SparseSpectralGP:
     the difference of convex functions. ``fit`` replaces log|C| by its tangent and solves the convex problem that is
     left with bounds, so that most theta are zero exactly, until the objective changes by less than ``tolerance`` of
     itself. Hundreds of weights of maximum likelihood take noise for signal: a second stage adds 6 sum_q log theta_q,
-    concave as well (the prior p(theta) ~ theta^-3), which only components that the samples insist on survive; a third
-    fits their weights again without it.
+    concave as well (the prior p(theta) ~ theta^-3), which only components that the samples insist on survive, less those
+    that lower y' C^-1 y + log|C| by less than log n (Schwarz's criterion); a third fits their weights again without it.
 
     ``fit_agents`` does it with each agent's own samples, for the sum of their objectives: tangents at the consensus z,
     renewed every third turn, and between them ADMM on the convex problems, theta_j near z,
     z = max(0, mean_j(theta_j + dual_j / rho)), dual_j <- dual_j + rho (theta_j - z). Agents send nothing but the change
     of theta_j + dual_j / rho, each entry in units of its weight rounded without bias to ``bits`` bits of the largest,
-    which shrinks as they agree. Samples never leave their agent; ``condition`` says on which samples the predictions
+    which shrinks as they agree; at the end of the second stage, what each component is worth to them, rounded alike.
+    Samples never leave their agent; ``condition`` says on which samples the predictions
     rest.
 
     Memory n^2 Q, work n^3 + n^2 Q a step of the convex problem, n the samples of one agent.
@@ -225,7 +226,7 @@ class SparseSpectralGP:
         x, y = self._check(x, y)
         self._units(float(len(y)), float(y.sum()), float(y.square().sum()))
         agent = _Agent(self._components(x, x), (y - self.mean) / self.scale)
-        kept, self.history, bar = torch.arange(len(agent.K)), [], self._bar(len(y))
+        kept, self.history, bar = torch.arange(len(agent.K)), [], math.log(len(y))
         for prior in (0.0, PRIOR, 0.0):
             values = [agent.loss(agent.theta) + _penalty(agent.theta, prior)]
             for _ in range(self.steps):
@@ -239,10 +240,6 @@ class SparseSpectralGP:
             self.history += values
         self._spread(kept, agent.theta)
         return self.condition(x, y)
-
-    def _bar(self, n: float) -> float:
-        """What one of Q components must lower the loss by: log n + 2 log Q, the extended Bayesian criterion."""
-        return math.log(n) + 2 * math.log(len(self.kernel.frequencies))
 
     def _spread(self, kept: Tensor, theta: Tensor) -> None:
         """Weights of the components that were kept among all, and the noise variance."""
@@ -305,7 +302,7 @@ class SparseSpectralGP:
             self.bytes_sent += sum(len(code) for code in codes)
             return torch.stack([restore(code, bits) for code in gather(codes)]).sum(0)
 
-        bar = self._bar(n)
+        bar = math.log(n)
         for agent in agents:  # each alone: where the grid has weight at all
             agent.step(self.calls, agent.slope(agent.theta))
         consensus, kept = agree(None, torch.ones_like(agents[0].theta)), torch.arange(len(agents[0].K))
