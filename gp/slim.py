@@ -162,16 +162,16 @@ class SparseSpectralGP:
     the difference of convex functions. ``fit`` replaces log|C| by its tangent and solves the convex problem that is
     left with bounds, so that most theta are zero exactly, until the objective changes by less than ``tolerance`` of
     itself. Hundreds of weights of maximum likelihood take noise for signal: a second stage adds 6 sum_q log theta_q,
-    concave as well (the prior p(theta) ~ theta^-3), which only components that the samples insist on survive, less those
-    that lower y' C^-1 y + log|C| by less than log n (Schwarz's criterion); a third fits their weights again without it.
+    concave as well (the prior p(theta) ~ theta^-3), which only components that the samples insist on survive, less
+    those that lower y' C^-1 y + log|C| by less than log n (Schwarz's criterion); a third fits their weights again
+    without it.
 
     ``fit_agents`` does it with each agent's own samples, for the sum of their objectives: tangents at the consensus z,
     renewed every third turn, and between them ADMM on the convex problems, theta_j near z,
     z = max(0, mean_j(theta_j + dual_j / rho)), dual_j <- dual_j + rho (theta_j - z). Agents send nothing but the change
     of theta_j + dual_j / rho, each entry in units of its weight rounded without bias to ``bits`` bits of the largest,
     which shrinks as they agree; at the end of the second stage, what each component is worth to them, rounded alike.
-    Samples never leave their agent; ``condition`` says on which samples the predictions
-    rest.
+    Samples never leave their agent; ``condition`` says on which samples the predictions rest.
 
     Memory n^2 Q, work n^3 + n^2 Q a step of the convex problem, n the samples of one agent.
 
@@ -265,9 +265,9 @@ class SparseSpectralGP:
     ) -> SparseSpectralGP:
         """From the samples (x_j, y_j) of each agent: all in this process, or with ``group`` its own among others'.
 
-        The penalty of a weight is ``rho`` times the mean number of samples of an agent, divided by the weight; the three
-        stages have a third of the ``rounds`` each, and in the second half of each the penalty is constant. Every process
-        ends with the same weights.
+        The penalty of a weight is ``rho`` times the mean number of samples of an agent, divided by the weight; the
+        three stages have a third of the ``rounds`` each, and in the second half of each the penalty is constant. Every
+        process ends with the same weights.
         """
         if not 2 <= bits <= 16:
             raise NWidthError("SparseSpectralGP.fit_agents", got=f"bits={bits}", expected="2 to 16")
