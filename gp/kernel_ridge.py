@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import NWidthError
-from .gram import KERNELS, check_kernel, check_samples, cholesky, gram, gram_diagonal
+from .gram import KERNELS, check_inputs, check_kernel, check_samples, cholesky, gram, gram_diagonal
 from .landmarks import KINDS, KernelFeatures
 from .ridge_path import DualPath, PrimalPath, RidgePath
 
@@ -21,6 +21,10 @@ CRITERIA = {
 }
 SPREADS = ("leave_one_out", "marginal_likelihood")
 MEDIAN_OF = 2000  # samples that the median distance is taken of, where kernels are approximated by features
+
+
+def repeated(x: Tensor) -> bool:
+    return len(torch.unique(x, dim=0)) < len(x)
 
 
 class KernelRidge:
@@ -38,6 +42,9 @@ class KernelRidge:
     std^2 = s_j^2 (k(x, x) + n lambda - |L^-1 k(X, x)|^2), L L' = K + n lambda I, of a new observation. ``spread`` says
     where the scale is from: s_j^2 = mean_i e_ij^2 (K + n lambda I)^-1_ii, which makes the leave-one-out errors as large
     as they are said to be, or (Y - b)_j' alpha_j / n, which maximises the likelihood; null: no standard deviation.
+
+    Where inputs are repeated, a sample's twin gives its answer away: the marginal likelihood stands in for
+    leave-one-out.
 
     More than ``max_samples`` samples are all used, through ``features`` features of the kernel (``KernelFeatures``):
     with ``beyond`` nystroem or fourier; or refused, with ``beyond`` null. Everything is computed in double precision
@@ -90,7 +97,7 @@ class KernelRidge:
         self.scale: Tensor | None = None
         self.dual: Tensor | None = None
         self.bias: Tensor | None = None
-        self.nugget = 0.0
+        self.nugget, self.twins = 0.0, False
         self.std_scale: Tensor | None = None
         self._factor: Tensor | None = None  # of K + n lambda I; of A'A + n lambda I with features A
 
@@ -126,6 +133,8 @@ class KernelRidge:
         if self.selection == "validation" and validate is None:
             raise NWidthError("KernelRidge.fit", got="selection=validation without validation samples")
         by = self.selection or ("leave_one_out" if validate is None else "validation")
+        if by == "leave_one_out" and repeated(x):
+            by = "marginal_likelihood"
         criterion = CRITERIA[by]
         history: list[dict[str, Any]] = []
         bias, shift = y.mean(0), x.mean(0)
@@ -193,6 +202,7 @@ class KernelRidge:
         z = (x - self.shift) * self.scale
         self.nugget = c["ridge"] * len(x)
         self.chosen.pop("jitter", None)
+        self.twins = self._exact(len(x)) and repeated(x)
         if self._exact(len(x)):
             self.x, self.phi = z, None
             jitter = self._factorise(gram(c["kernel"], z, z))
@@ -223,7 +233,7 @@ class KernelRidge:
         assert self._factor is not None
         if self.spread is None:
             return None
-        if self.spread == "marginal_likelihood":
+        if self.spread == "marginal_likelihood" or self.twins:
             return (rest * alpha).mean(0).clamp_min(0).sqrt()
         inverse = torch.cholesky_inverse(self._factor).diagonal()
         return (alpha.square() / inverse[:, None]).mean(0).sqrt()
@@ -263,8 +273,9 @@ class KernelRidge:
         return median
 
     def predict(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        assert self.scale is not None and self.shift is not None and self.dual is not None and self.bias is not None
-        dtype, z = x.dtype, (x.double() - self.shift) * self.scale
+        if self.scale is None or self.shift is None or self.dual is None or self.bias is None:
+            raise NWidthError("KernelRidge.predict", got="a model that was not fitted", fix="call fit first")
+        dtype, z = x.dtype, (check_inputs("KernelRidge.predict", x, len(self.shift)) - self.shift) * self.scale
         means, spreads = [], []
         for part in z.split(1024):  # bounds memory: 1024 x samples
             across = self._across(part)

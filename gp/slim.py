@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ..errors import NWidthError
-from .gram import cholesky
+from .gram import check_inputs, check_samples, cholesky
 from .kernels.grid_mixture import GridSpectralMixtureProduct
 from .kernels.mixture import sum_of_waves
 
@@ -217,9 +217,8 @@ class SparseSpectralGP:
             raise NWidthError(
                 "SparseSpectralGP.fit", got=f"x {tuple(x.shape)}, y {tuple(y.shape)}", expected=f"(n, {dims}) and (n,)"
             )
-        if not bool(torch.isfinite(x).all() and torch.isfinite(y).all()):
-            raise NWidthError("SparseSpectralGP.fit", got="NaN or infinity", expected="finite samples")
-        return x.double(), y.double()
+        x, column = check_samples("SparseSpectralGP.fit", x, y[:, None])
+        return x, column[:, 0]
 
     def fit(self, x: Tensor, y: Tensor) -> SparseSpectralGP:
         """From inputs x (n, dims) and values y (n,)."""
@@ -271,6 +270,9 @@ class SparseSpectralGP:
         """
         if not 2 <= bits <= 16:
             raise NWidthError("SparseSpectralGP.fit_agents", got=f"bits={bits}", expected="2 to 16")
+        if not parts or rounds < 3:
+            got = f"samples of {len(parts)} agents, rounds={rounds}"
+            raise NWidthError("SparseSpectralGP.fit_agents", got=got, expected="1 or more agents, 3 or more rounds")
         mine = [self._check(x, y) for x, y in parts]
         gather: Gather = list if group is None else _everybody(group)
         first = 0 if group is None else dist.get_rank(group) * len(mine)  # number of the first agent here
@@ -373,8 +375,9 @@ class SparseSpectralGP:
         if self._data is None or self.theta is None:
             raise NWidthError("SparseSpectralGP.predict", got="no samples", fix="call fit, or fit_agents and condition")
         z, L, alpha = self._data
+        at = check_inputs("SparseSpectralGP.predict", x, self.kernel.dims)
         active = self.theta[:-1].nonzero()[:, 0]
-        k = torch.einsum("q,qnm->nm", self.theta[active], self._subset(active, x.double(), z))
+        k = torch.einsum("q,qnm->nm", self.theta[active], self._subset(active, at, z))
         explained = torch.linalg.solve_triangular(L, k.mT, upper=False).square().sum(0)
         variance = (self.theta[:-1].sum() - explained).clamp_min(0) + self.theta[-1]
         return (self.mean + self.scale * (k @ alpha)).to(x.dtype), (self.scale * variance.sqrt()).to(x.dtype)
