@@ -15,6 +15,7 @@ from .newton import Newton, State
 from .system import Collocation, Rows, unseen_points
 
 SHARE = 0.97  # of the differences that 95 % intervals are made to hold: the second answer has errors of its own
+CREDIT = 0.25  # given to the convergence that fewer points promise
 CONCENTRATED = 100.0  # times the median residual: where more points or a singular function are needed
 
 
@@ -125,18 +126,18 @@ def _left_out(
 
 
 def extrapolation(three_quarters: float, half: float, d: int) -> float:
-    """What the error of three quarters of the points is multiplied by to be that of all: half of the fall in log error
-    that the step from half to three quarters promises, if it is linear in the number of points a side. Such rates are
-    uncertain, and too narrow an interval is worse than too wide a one.
+    """What the error of three quarters of the points is multiplied by to be that of all: a share of the fall in log
+    error that the step from half to three quarters promises, if it is linear in the number of points a side. Such rates
+    are uncertain, errors vary in place, and too narrow an interval is worse than too wide a one.
 
     >>> error = lambda n: 10.0 ** -(n**0.5)
-    >>> round(extrapolation(error(300), error(200), 2) / (error(400) / error(300)) ** 0.5, 6)
+    >>> round(extrapolation(error(300), error(200), 2) / (error(400) / error(300)) ** CREDIT, 6)
     1.0
     """
     sides = [share ** (1 / d) for share in (0.5, 0.75, 1.0)]
     if not 0 < three_quarters < half:
         return 1.0
-    return (three_quarters / half) ** (0.5 * (sides[2] - sides[1]) / (sides[1] - sides[0]))
+    return (three_quarters / half) ** (CREDIT * (sides[2] - sides[1]) / (sides[1] - sides[0]))
 
 
 def rms(v: Tensor) -> float:
