@@ -99,6 +99,7 @@ class KernelRidge:
         self.bias: Tensor | None = None
         self.nugget, self.twins = 0.0, False
         self.std_scale: Tensor | None = None
+        self._late: Tensor | None = None  # outputs less bias, until the scale of the standard deviation is asked for
         self._factor: Tensor | None = None  # of K + n lambda I; of A'A + n lambda I with features A
 
     def fit(self, x: Tensor, y: Tensor, validate: Validate | None, *, seed: int) -> list[dict[str, Any]]:
@@ -107,8 +108,46 @@ class KernelRidge:
     def refine(self, x: Tensor, y: Tensor, validate: Validate | None, *, seed: int) -> list[dict[str, Any]]:
         """Search again near what was chosen before, for more samples of the same kind."""
         c = self.chosen
+        if validate is not None and self.selection in (None, "validation") and self._exact(len(x)):
+            return self._descend(x, y, validate)
         lengths = [f * c["length"] for f in (0.5, 1.0, 2.0)]
         return self._search(x, y, validate, [c["kernel"]], lengths, [c["whitening"]])
+
+    def _descend(self, x: Tensor, y: Tensor, validate: Validate) -> list[dict[str, Any]]:
+        """The length halved or doubled, then the ridge moved along the list, each as long as validation improves: a
+        Cholesky factor a trial, which so few need, instead of an eigendecomposition a length."""
+        x, y = check_samples("KernelRidge.refine", x, y)
+        c, bias, shift = self.chosen, y.mean(0), x.mean(0)
+        scale = self._unit(x, c["whitening"])
+        z, other = (x - shift) * scale, (validate[0].double() - shift) * scale
+        distances = None if c["kernel"] == "linear" else (torch.cdist(z, z), torch.cdist(other, z))
+        tried: dict[tuple[float, float], float] = {}
+
+        def error(length: float, ridge: float) -> float:
+            if (length, ridge) not in tried:
+                if distances is None:
+                    K, across = z @ z.mT, other @ z.mT
+                else:
+                    K, across = (KERNELS[c["kernel"]](d / length) for d in distances)
+                K.diagonal().add_(ridge * len(x))
+                alpha = torch.cholesky_solve(y - bias, cholesky(K)[0])
+                tried[length, ridge] = validate[1](bias + across @ alpha)
+            return tried[length, ridge]
+
+        length, ridge, ridges = c["length"], c["ridge"], sorted({*self.ridges, c["ridge"]})
+        if distances is not None:
+            for factor in (0.5, 2.0):
+                while error(factor * length, ridge) < error(length, ridge):
+                    length *= factor
+        for move in (-1, 1):
+            at = ridges.index(ridge)
+            while 0 <= at + move < len(ridges) and error(length, ridges[at + move]) < error(length, ridge):
+                at += move
+                ridge = ridges[at]
+        self.chosen = {"kernel": c["kernel"], "length": length, "ridge": ridge, "whitening": c["whitening"]}
+        self.refit(x, y)
+        fixed = {"kernel": c["kernel"], "whitening": c["whitening"]}
+        return [{**fixed, "length": k, "ridge": r, CRITERIA["validation"]: e} for (k, r), e in tried.items()]
 
     def _exact(self, n: int) -> bool:
         if n > self.max_samples and self.beyond is None:
@@ -173,7 +212,7 @@ class KernelRidge:
         if len(x) > self.max_samples:
             pick = torch.randperm(len(x), generator=torch.Generator().manual_seed(self.feature_seed))[:MEDIAN_OF]
             x = x[pick]
-        return scale / self._median(torch.cdist(x * scale, x * scale))
+        return scale / self._median(torch.pdist(x * scale))
 
     def _features(self, kernel: str, z: Tensor) -> KernelFeatures:
         assert self.beyond is not None
@@ -217,16 +256,20 @@ class KernelRidge:
         rest = y - self.bias
         if self.x is not None:
             self.dual = torch.cholesky_solve(rest, self._factor)
-            self.std_scale = self._spread_of(rest, self.dual)
+            self._late = rest
         else:
             self.dual = torch.cholesky_solve(A.mT @ rest, self._factor)
-            self.std_scale = self._spread_of_features(rest, z, A)
+            self.std_scale, self._late = self._spread_of_features(rest, z, A), None
 
     def _factorise(self, K: Tensor) -> float:
         K = K.clone()
         K.diagonal().add_(self.nugget)
         self._factor, jitter = cholesky(K)
         return jitter
+
+    def _finish(self) -> None:
+        if self._late is not None and self.dual is not None:
+            self.std_scale, self._late = self._spread_of(self._late, self.dual), None
 
     def _spread_of(self, rest: Tensor, alpha: Tensor) -> Tensor | None:
         """s_j, from alpha = (K + g I)^-1 rest."""
@@ -260,9 +303,7 @@ class KernelRidge:
 
     @staticmethod
     def _median(distance: Tensor) -> float:
-        n = len(distance)
-        off = distance[torch.triu(torch.ones(n, n, dtype=torch.bool), 1)]
-        median = float(off.median()) if off.numel() else 1.0
+        median = float(distance.median()) if distance.numel() else 1.0
         if median == 0:
             raise NWidthError(
                 "KernelRidge.fit",
@@ -272,17 +313,28 @@ class KernelRidge:
             )
         return median
 
-    def predict(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    def mean(self, x: Tensor) -> Tensor:
+        """What ``predict`` says without a standard deviation, which takes longer."""
+        z, dual, bias = self._inputs(x)
+        return torch.cat([bias + self._across(part) @ dual for part in z.split(1024)]).to(x.dtype)
+
+    def _inputs(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Inputs in units of the kernel's length, dual coefficients and bias."""
         if self.scale is None or self.shift is None or self.dual is None or self.bias is None:
             raise NWidthError("KernelRidge.predict", got="a model that was not fitted", fix="call fit first")
-        dtype, z = x.dtype, (check_inputs("KernelRidge.predict", x, len(self.shift)) - self.shift) * self.scale
+        x = check_inputs("KernelRidge.predict", x, len(self.shift))
+        return (x - self.shift) * self.scale, self.dual, self.bias
+
+    def predict(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        z, dual, bias = self._inputs(x)
+        self._finish()
         means, spreads = [], []
         for part in z.split(1024):  # bounds memory: 1024 x samples
             across = self._across(part)
-            means.append(self.bias + across @ self.dual)
+            means.append(bias + across @ dual)
             if self.std_scale is not None:
                 spreads.append(self._variance(part, across).sqrt()[:, None] * self.std_scale)
-        return torch.cat(means).to(dtype), torch.cat(spreads).to(dtype) if spreads else None
+        return torch.cat(means).to(x.dtype), torch.cat(spreads).to(x.dtype) if spreads else None
 
     def _across(self, z: Tensor) -> Tensor:
         """k(x, X), or the features of x."""
@@ -313,6 +365,7 @@ class KernelRidge:
         return 0 if self.dual is None else self.dual.numel()
 
     def state_dict(self) -> dict[str, Any]:
+        self._finish()
         return {
             "chosen": self.selected,
             "x": self.x,
@@ -329,6 +382,6 @@ class KernelRidge:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.chosen, self.nugget = dict(state["chosen"]), state["nugget"]
         self.phi = None if state["phi"] is None else KernelFeatures.from_state(state["phi"])
-        self._factor = state["factor"]
+        self._factor, self._late = state["factor"], None
         self.x, self.shift, self.scale = (state[k] for k in ("x", "shift", "scale"))
         self.dual, self.bias, self.std_scale = (state[k] for k in ("dual", "bias", "std_scale"))
