@@ -31,6 +31,12 @@ def minimise(loss: Callable[[Parameters], Tensor], start: Parameters, steps: int
     return found, float(loss(found))
 
 
+def _mean_log(scale: Tensor) -> Tensor:
+    """Over the outputs that vary; with none, any kernel is as good."""
+    varies = scale > 1e-30
+    return scale[varies].log().mean() if bool(varies.any()) else 0 * scale.sum()
+
+
 class SharedKernel:
     """y_j ~ GP(0, s_j^2 k(x, x'; l)) + N(0, s_j^2 g): one kernel and ratio g of noise, a scale for each output.
 
@@ -44,12 +50,11 @@ class SharedKernel:
 
     @staticmethod
     def loss(kernel: str, x: Tensor, y: Tensor, h: Mapping[str, Tensor], floor: float) -> Tensor:
-        """Negative log likelihood a value, Rasmussen and Williams (2006), equation 5.8, with the scales put in."""
+        """Negative log likelihood a value, Rasmussen and Williams (2006), section 5.4.1, with the scales put in."""
         L, _, quadratic, _ = SharedKernel._solve(kernel, x, y, h, floor)
         n = x.shape[0]
-        varies = quadratic > 1e-30
         logdet = 2 * L.diagonal().log().sum()
-        return 0.5 * ((quadratic[varies] / n).log().mean() + logdet / n + 1 + math.log(2 * math.pi))
+        return 0.5 * (_mean_log(quadratic / n) + logdet / n + 1 + math.log(2 * math.pi))
 
     @staticmethod
     def sparse(
@@ -62,7 +67,7 @@ class SharedKernel:
         n, scale = len(x), (y.square().sum(1) - c.square().sum(0)).clamp_min(0) / noise / len(x)
         logdet = 2 * LB.diagonal().log().sum() + n * noise.log()
         missed = n / noise - A.square().sum()
-        value = scale[scale > 1e-30].log().mean() + (logdet + missed) / n + 1 + math.log(2 * math.pi)
+        value = _mean_log(scale) + (logdet + missed) / n + 1 + math.log(2 * math.pi)
         return 0.5 * value, Hyper(torch.zeros_like(scale), length.expand(len(y), -1), scale, scale * noise)
 
     @staticmethod
@@ -96,7 +101,7 @@ class Coregionalised:
     and noise, and eigendecompositions of K and of d^-1/2 B d^-1/2 make the likelihood and posterior exact, at the cost
     n^3 + r^3 instead of (n r)^3.
 
-    Source: Bonilla, Chai and Williams, NIPS 2007; Rakitsch et al., NIPS 2013, equation 4.
+    Source: Bonilla, Chai and Williams, NIPS 2007; Rakitsch et al., NIPS 2013.
     """
 
     @staticmethod

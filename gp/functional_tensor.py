@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import NWidthError
-from .gram import KERNELS, cholesky
+from .gram import KERNELS, check_inputs, cholesky
 from .inducing import ard_gram
 
 FORMS = ("cp", "tucker")
@@ -337,7 +337,7 @@ class FunctionalTensor:
         if not self.factors:
             raise NWidthError("FunctionalTensor.predict", got="a model that was not fitted", fix="call fit first")
         means, spreads = [], []
-        for part in x.double().split(4096):
+        for part in check_inputs("FunctionalTensor.predict", x, len(self.factors)).split(4096):
             first, second = self._function(part)
             variance = (second - first.square()).clamp_min(0) + (1 / self.tau if observation else 0.0)
             means.append(self.scale * first)

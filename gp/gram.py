@@ -85,6 +85,8 @@ def check_samples(call: str, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         raise NWidthError(call, got=f"x {tuple(x.shape)}, y {tuple(y.shape)}", expected="(N, p) and (N, r), N >= 2")
     if x.is_complex() or y.is_complex():
         raise NWidthError(call, got="complex samples", expected="real ones", fix="give real and imaginary parts")
+    if not (x.is_floating_point() and y.is_floating_point()):
+        raise NWidthError(call, got=f"x of {x.dtype}, y of {y.dtype}", expected="floating-point numbers")
     for name, value in (("x", x), ("y", y)):
         bad = (~torch.isfinite(value)).any(1)
         if bool(bad.any()):
@@ -95,3 +97,15 @@ def check_samples(call: str, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
                 fix="remove these samples",
             )
     return x.double(), y.double()
+
+
+def check_inputs(call: str, x: Tensor, p: int) -> Tensor:
+    """Inputs (n, p) to predict at, in double precision; an error where they are none."""
+    if x.ndim != 2 or x.shape[1] != p or not x.is_floating_point():
+        raise NWidthError(call, got=f"x {tuple(x.shape)} of {x.dtype}", expected=f"floating-point numbers (n, {p})")
+    if not bool(torch.isfinite(x).all()):
+        bad = (~torch.isfinite(x)).any(1).nonzero()[:, 0]
+        raise NWidthError(
+            call, got=f"NaN or infinity in {len(bad)} of {len(x)} inputs, first {int(bad[0])}", expected="finite inputs"
+        )
+    return x.double()

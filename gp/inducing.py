@@ -40,7 +40,7 @@ def collapsed_bound(Kuu: Tensor, Kuf: Tensor, prior: Tensor, rest: Tensor, noise
 
     Kuu (..., m, m), Kuf (..., m, n), prior (..., n) the diagonal of K, rest (..., n), noise (...). Work n m^2.
 
-    Source: Titsias, AISTATS 2009, equation 9.
+    Source: Titsias, AISTATS 2009, section 3.
 
     >>> x = torch.rand(9, 1, dtype=torch.float64)
     >>> K, y, one = ard_gram("rbf", x, x, torch.ones(1).double()), torch.rand(9).double(), torch.ones(()).double()
@@ -100,7 +100,7 @@ def maximise_bound(
 class InducingPosterior:
     """The optimal q(u) at inducing points z for outputs y (b, n): mean and variance of new observations.
 
-    v(x) = k(x, x) - |L^-1 k|^2 + |L_B^-1 L^-1 k|^2 + noise, k = k(z, x). Source: Titsias (2009), equation 6.
+    v(x) = k(x, x) - |L^-1 k|^2 + |L_B^-1 L^-1 k|^2 + noise, k = k(z, x). Source: Titsias (2009), section 3.
     """
 
     def __init__(self, kernel: str, hyper: Hyper, z: Tensor, x: Tensor, y: Tensor):

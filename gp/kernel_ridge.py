@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import NWidthError
-from .gram import KERNELS, check_kernel, check_samples, cholesky, gram, gram_diagonal
+from .gram import KERNELS, check_inputs, check_kernel, check_samples, cholesky, gram, gram_diagonal
 from .landmarks import KINDS, KernelFeatures
 from .ridge_path import DualPath, PrimalPath, RidgePath
 
@@ -21,6 +21,10 @@ CRITERIA = {
 }
 SPREADS = ("leave_one_out", "marginal_likelihood")
 MEDIAN_OF = 2000  # samples that the median distance is taken of, where kernels are approximated by features
+
+
+def repeated(x: Tensor) -> bool:
+    return len(torch.unique(x, dim=0)) < len(x)
 
 
 class KernelRidge:
@@ -39,13 +43,16 @@ class KernelRidge:
     where the scale is from: s_j^2 = mean_i e_ij^2 (K + n lambda I)^-1_ii, which makes the leave-one-out errors as large
     as they are said to be, or (Y - b)_j' alpha_j / n, which maximises the likelihood; null: no standard deviation.
 
+    Where inputs are repeated, a sample's twin gives its answer away: the marginal likelihood stands in for
+    leave-one-out.
+
     More than ``max_samples`` samples are all used, through ``features`` features of the kernel (``KernelFeatures``):
     with ``beyond`` nystroem or fourier; or refused, with ``beyond`` null. Everything is computed in double precision
     and answered in that of the inputs. A jitter that K needed to be positive definite counts as noise, and is named
     among what was selected.
 
-    Source: Batlle, Darcy, Hosseini and Owhadi, J. Comput. Phys. 496 (2024), equations 2.5 to 2.9; leave-one-out:
-    Rasmussen and Williams (2006), equation 5.12.
+    Source: Batlle, Darcy, Hosseini and Owhadi, J. Comput. Phys. 496 (2024), section 2; leave-one-out:
+    Rasmussen and Williams (2006), section 5.4.2.
 
     >>> x = torch.linspace(0, 1, 40, dtype=torch.float64)[:, None]
     >>> k = KernelRidge(); _ = k.fit(x, torch.sin(6 * x), None, seed=0)
@@ -90,8 +97,9 @@ class KernelRidge:
         self.scale: Tensor | None = None
         self.dual: Tensor | None = None
         self.bias: Tensor | None = None
-        self.nugget = 0.0
+        self.nugget, self.twins = 0.0, False
         self.std_scale: Tensor | None = None
+        self._late: Tensor | None = None  # outputs less bias, until the scale of the standard deviation is asked for
         self._factor: Tensor | None = None  # of K + n lambda I; of A'A + n lambda I with features A
 
     def fit(self, x: Tensor, y: Tensor, validate: Validate | None, *, seed: int) -> list[dict[str, Any]]:
@@ -100,8 +108,46 @@ class KernelRidge:
     def refine(self, x: Tensor, y: Tensor, validate: Validate | None, *, seed: int) -> list[dict[str, Any]]:
         """Search again near what was chosen before, for more samples of the same kind."""
         c = self.chosen
+        if validate is not None and self.selection in (None, "validation") and self._exact(len(x)):
+            return self._descend(x, y, validate)
         lengths = [f * c["length"] for f in (0.5, 1.0, 2.0)]
         return self._search(x, y, validate, [c["kernel"]], lengths, [c["whitening"]])
+
+    def _descend(self, x: Tensor, y: Tensor, validate: Validate) -> list[dict[str, Any]]:
+        """The length halved or doubled, then the ridge moved along the list, each as long as validation improves: a
+        Cholesky factor a trial, which so few need, instead of an eigendecomposition a length."""
+        x, y = check_samples("KernelRidge.refine", x, y)
+        c, bias, shift = self.chosen, y.mean(0), x.mean(0)
+        scale = self._unit(x, c["whitening"])
+        z, other = (x - shift) * scale, (validate[0].double() - shift) * scale
+        distances = None if c["kernel"] == "linear" else (torch.cdist(z, z), torch.cdist(other, z))
+        tried: dict[tuple[float, float], float] = {}
+
+        def error(length: float, ridge: float) -> float:
+            if (length, ridge) not in tried:
+                if distances is None:
+                    K, across = z @ z.mT, other @ z.mT
+                else:
+                    K, across = (KERNELS[c["kernel"]](d / length) for d in distances)
+                K.diagonal().add_(ridge * len(x))
+                alpha = torch.cholesky_solve(y - bias, cholesky(K)[0])
+                tried[length, ridge] = validate[1](bias + across @ alpha)
+            return tried[length, ridge]
+
+        length, ridge, ridges = c["length"], c["ridge"], sorted({*self.ridges, c["ridge"]})
+        if distances is not None:
+            for factor in (0.5, 2.0):
+                while error(factor * length, ridge) < error(length, ridge):
+                    length *= factor
+        for move in (-1, 1):
+            at = ridges.index(ridge)
+            while 0 <= at + move < len(ridges) and error(length, ridges[at + move]) < error(length, ridge):
+                at += move
+                ridge = ridges[at]
+        self.chosen = {"kernel": c["kernel"], "length": length, "ridge": ridge, "whitening": c["whitening"]}
+        self.refit(x, y)
+        fixed = {"kernel": c["kernel"], "whitening": c["whitening"]}
+        return [{**fixed, "length": k, "ridge": r, CRITERIA["validation"]: e} for (k, r), e in tried.items()]
 
     def _exact(self, n: int) -> bool:
         if n > self.max_samples and self.beyond is None:
@@ -126,6 +172,8 @@ class KernelRidge:
         if self.selection == "validation" and validate is None:
             raise NWidthError("KernelRidge.fit", got="selection=validation without validation samples")
         by = self.selection or ("leave_one_out" if validate is None else "validation")
+        if by == "leave_one_out" and repeated(x):
+            by = "marginal_likelihood"
         criterion = CRITERIA[by]
         history: list[dict[str, Any]] = []
         bias, shift = y.mean(0), x.mean(0)
@@ -164,7 +212,7 @@ class KernelRidge:
         if len(x) > self.max_samples:
             pick = torch.randperm(len(x), generator=torch.Generator().manual_seed(self.feature_seed))[:MEDIAN_OF]
             x = x[pick]
-        return scale / self._median(torch.cdist(x * scale, x * scale))
+        return scale / self._median(torch.pdist(x * scale))
 
     def _features(self, kernel: str, z: Tensor) -> KernelFeatures:
         assert self.beyond is not None
@@ -193,6 +241,7 @@ class KernelRidge:
         z = (x - self.shift) * self.scale
         self.nugget = c["ridge"] * len(x)
         self.chosen.pop("jitter", None)
+        self.twins = self._exact(len(x)) and repeated(x)
         if self._exact(len(x)):
             self.x, self.phi = z, None
             jitter = self._factorise(gram(c["kernel"], z, z))
@@ -207,10 +256,10 @@ class KernelRidge:
         rest = y - self.bias
         if self.x is not None:
             self.dual = torch.cholesky_solve(rest, self._factor)
-            self.std_scale = self._spread_of(rest, self.dual)
+            self._late = rest
         else:
             self.dual = torch.cholesky_solve(A.mT @ rest, self._factor)
-            self.std_scale = self._spread_of_features(rest, z, A)
+            self.std_scale, self._late = self._spread_of_features(rest, z, A), None
 
     def _factorise(self, K: Tensor) -> float:
         K = K.clone()
@@ -218,12 +267,16 @@ class KernelRidge:
         self._factor, jitter = cholesky(K)
         return jitter
 
+    def _finish(self) -> None:
+        if self._late is not None and self.dual is not None:
+            self.std_scale, self._late = self._spread_of(self._late, self.dual), None
+
     def _spread_of(self, rest: Tensor, alpha: Tensor) -> Tensor | None:
         """s_j, from alpha = (K + g I)^-1 rest."""
         assert self._factor is not None
         if self.spread is None:
             return None
-        if self.spread == "marginal_likelihood":
+        if self.spread == "marginal_likelihood" or self.twins:
             return (rest * alpha).mean(0).clamp_min(0).sqrt()
         inverse = torch.cholesky_inverse(self._factor).diagonal()
         return (alpha.square() / inverse[:, None]).mean(0).sqrt()
@@ -250,9 +303,7 @@ class KernelRidge:
 
     @staticmethod
     def _median(distance: Tensor) -> float:
-        n = len(distance)
-        off = distance[torch.triu(torch.ones(n, n, dtype=torch.bool), 1)]
-        median = float(off.median()) if off.numel() else 1.0
+        median = float(distance.median()) if distance.numel() else 1.0
         if median == 0:
             raise NWidthError(
                 "KernelRidge.fit",
@@ -262,16 +313,28 @@ class KernelRidge:
             )
         return median
 
+    def mean(self, x: Tensor) -> Tensor:
+        """What ``predict`` says without a standard deviation, which takes longer."""
+        z, dual, bias = self._inputs(x)
+        return torch.cat([bias + self._across(part) @ dual for part in z.split(1024)]).to(x.dtype)
+
+    def _inputs(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Inputs in units of the kernel's length, dual coefficients and bias."""
+        if self.scale is None or self.shift is None or self.dual is None or self.bias is None:
+            raise NWidthError("KernelRidge.predict", got="a model that was not fitted", fix="call fit first")
+        x = check_inputs("KernelRidge.predict", x, len(self.shift))
+        return (x - self.shift) * self.scale, self.dual, self.bias
+
     def predict(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        assert self.scale is not None and self.shift is not None and self.dual is not None and self.bias is not None
-        dtype, z = x.dtype, (x.double() - self.shift) * self.scale
+        z, dual, bias = self._inputs(x)
+        self._finish()
         means, spreads = [], []
         for part in z.split(1024):  # bounds memory: 1024 x samples
             across = self._across(part)
-            means.append(self.bias + across @ self.dual)
+            means.append(bias + across @ dual)
             if self.std_scale is not None:
                 spreads.append(self._variance(part, across).sqrt()[:, None] * self.std_scale)
-        return torch.cat(means).to(dtype), torch.cat(spreads).to(dtype) if spreads else None
+        return torch.cat(means).to(x.dtype), torch.cat(spreads).to(x.dtype) if spreads else None
 
     def _across(self, z: Tensor) -> Tensor:
         """k(x, X), or the features of x."""
@@ -302,6 +365,7 @@ class KernelRidge:
         return 0 if self.dual is None else self.dual.numel()
 
     def state_dict(self) -> dict[str, Any]:
+        self._finish()
         return {
             "chosen": self.selected,
             "x": self.x,
@@ -318,6 +382,6 @@ class KernelRidge:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.chosen, self.nugget = dict(state["chosen"]), state["nugget"]
         self.phi = None if state["phi"] is None else KernelFeatures.from_state(state["phi"])
-        self._factor = state["factor"]
+        self._factor, self._late = state["factor"], None
         self.x, self.shift, self.scale = (state[k] for k in ("x", "shift", "scale"))
         self.dual, self.bias, self.std_scale = (state[k] for k in ("dual", "bias", "std_scale"))

@@ -23,7 +23,7 @@ def pivots(
     proposed at a time and those refused that the block's earlier ones explain, which draws from the same law with
     products of matrices. Stops early where nothing is left. ``columns(indices)`` are columns of the matrix, (n, b).
 
-    Source: Chen, Epperly, Tropp and Webber, Comm. Pure Appl. Math. 78 (2025), algorithm 2.1; blocks with refusal:
+    Source: Chen, Epperly, Tropp and Webber, Comm. Pure Appl. Math. 78 (2025); blocks with refusal:
     Epperly, Tropp and Webber, arXiv:2410.03969.
 
     >>> F = torch.eye(5, dtype=torch.float64)[:, :2]  # rank 2: two pivots suffice

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import NWidthError
 from .coupled import Coregionalised, SharedKernel, minimise
-from .gram import check_samples, cholesky
+from .gram import check_inputs, check_samples, cholesky
 from .inducing import Hyper, InducingPosterior, inducing_points, maximise_bound
 
 Validate = tuple[Tensor, Callable[[Tensor], float]]
@@ -80,7 +80,7 @@ class GPRegressor:
     More than ``max_samples`` samples: ``inducing`` of the inputs carry the posterior (``InducingPosterior``), and
     ``inducing_steps`` of L-BFGS on the collapsed bound of all samples refine the hyper-parameters; null: refused.
 
-    Source: Rasmussen and Williams (2006), algorithm 2.1 and equation 5.8; Titsias, AISTATS 2009; Bonilla, Chai and
+    Source: Rasmussen and Williams (2006), sections 2.2 and 5.4.1; Titsias, AISTATS 2009; Bonilla, Chai and
     Williams, NIPS 2007.
 
     >>> x = torch.linspace(0, 1, 30, dtype=torch.float64)[:, None]
@@ -271,11 +271,13 @@ class GPRegressor:
         return loss
 
     def predict(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        assert self.x is not None and self.y_scale is not None and self.y_shift is not None
+        if self.x is None or self.y_scale is None or self.y_shift is None:
+            raise NWidthError("GPRegressor.predict", got="a model that was not fitted", fix="call fit first")
+        inputs = check_inputs("GPRegressor.predict", x, self.x.shape[1])
         if self._posterior is None:
             self._posterior = self._condition()
         with torch.no_grad():  # parts bound memory: outputs x 256 x samples
-            parts = [self._posterior.predict(self._x(part)) for part in x.double().split(256)]
+            parts = [self._posterior.predict(self._x(part)) for part in inputs.split(256)]
         mean, std = (torch.cat(v, -1).mT * self.y_scale for v in zip(*parts))
         return (self.y_shift + mean).to(x.dtype), std.to(x.dtype)
 

@@ -38,7 +38,7 @@ class RidgePath(ABC):
     def negative_log_likelihood(self, g: float) -> float:
         """A value and output, with the scale s_j^2 = rest_j' (K + g I)^-1 rest_j / n of each output that maximises it.
 
-        Rasmussen and Williams (2006), equation 5.8. Outputs that are constant do not count.
+        Rasmussen and Williams (2006), section 5.4.1. Outputs that are constant do not count.
         """
         n = len(self.rest)
         scale = self.quadratic(g) / n

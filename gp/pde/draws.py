@@ -81,5 +81,16 @@ def _size(task: Task, best: Answer, errors: Sequence[Tensor]) -> float:
     return max(seen / max(predicted, 1e-300) for seen, predicted in ratios)
 
 
+def wall_misfit(task: Task, best: Answer) -> float:
+    """Root mean square error of u between the nodes of the sides where it is given: known, and no draw need show it."""
+    found, start = [], 0
+    for number, condition in enumerate(task.conditions):
+        seen = _seen(task, best.space.features, best.weights, number, task.between).reshape(-1)
+        if condition.terms is None:
+            found.append(seen - task.walls_between[start : start + len(seen)])
+        start += len(seen)
+    return _rms(found) if found else 0.0
+
+
 def _rms(parts: Sequence[Tensor]) -> float:
     return math.sqrt(sum(float(p.square().mean()) for p in parts) / len(parts))

@@ -81,11 +81,11 @@ class Collocation:
             raise NWidthError(type(equation).__name__, got="NaN or infinite sources or values", expected="finite ones")
         self.guess = {k: float(v) for k, v in equation.unknown.items()}
 
-    def without(self, left: Tensor, number: int) -> Collocation:
-        """All but some inner points (a mask) and, of a cloud, every fourth boundary point from ``number`` on."""
+    def without(self, left: Tensor, number: int, every: int) -> Collocation:
+        """All but some inner points (a mask) and, of a cloud, one in ``every`` boundary points from ``number`` on."""
         if self.cloud is None:
             return Collocation(self.equation, self.interior[~left], None, self.observations)
-        keep = torch.arange(len(self.cloud.boundary)) % 4 != number
+        keep = torch.arange(len(self.cloud.boundary)) % every != number
         values = torch.as_tensor(self.cloud.values)[keep]
         cloud = Cloud(self.interior[~left], self.cloud.boundary[keep], values, self.cloud.corners)
         return Collocation(self.equation, None, cloud, self.observations)

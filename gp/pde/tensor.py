@@ -10,7 +10,7 @@ from torch import Tensor
 from ...errors import NWidthError
 from .basis import evaluate
 from .calibration import factors, shifted, value_and_slopes
-from .draws import drawn_errors
+from .draws import drawn_errors, wall_misfit
 from .equation import Equation, Order
 from .evidence import learn
 from .factors import Space
@@ -20,7 +20,7 @@ from .spectrum import Mixture
 from .task import Answer, Task
 from .weight_space import OVERSAMPLING
 
-Spread = tuple[list[Tensor], dict[Order | None, float]]
+Spread = tuple[list[Tensor], dict[Order | None, float], float]
 
 
 class TensorSpace:
@@ -33,7 +33,8 @@ class TensorSpace:
     values and the pass are chosen by the equation's residual between the nodes, which no solve has seen.
 
     Standard deviations are the errors of the solver's own answers to ``draws`` equations made from the learned prior,
-    scaled to the residual between the nodes and to the difference from an answer that used other nodes.
+    scaled to the residual between the nodes and to the difference from an answer that used other nodes, and the misfit
+    between the nodes of sides where u is given.
     """
 
     def __init__(
@@ -97,8 +98,8 @@ class TensorSpace:
         return priors
 
     def _errors(self, task: Task, features: FourierFeatures, best: Answer) -> Spread:
-        """Weights whose root mean square is the standard deviation, and the factors by which it holds the difference
-        from the answer that other nodes of the same number give."""
+        """Weights whose root mean square is the standard deviation, the factors by which it holds the difference from
+        the answer that other nodes of the same number give, and the misfit on the sides in units of it."""
         equation, d = task.equation, task.equation.ndim
         errors = drawn_errors(task, best, self._priors(features, best), self.draws, self.seed)
         priors = [line.D for line in best.space.lines]
@@ -108,7 +109,8 @@ class TensorSpace:
         for order in value_and_slopes(d):
             off = task.values_between(again.weights - best.weights, features, order)
             differences[order] = off, self._std([task.values_between(e, features, order) for e in errors])
-        return errors, factors(differences)
+        usual = float(differences[(0,) * d][1].square().mean().sqrt())
+        return errors, factors(differences), wall_misfit(task, best) / max(usual, 1e-300)
 
     def _std(self, errors: Sequence[Tensor]) -> Tensor:
         # the quantile of Student's t that few draws call for, as a normal one
@@ -128,10 +130,12 @@ class TensorSpace:
         def predictor(x: Tensor, order: Order) -> tuple[Tensor, Tensor]:
             if not spread:
                 spread.append(self._errors(task, features, best))
-            errors, wider = spread[0]
+            errors, wider, walls = spread[0]
             mean = evaluate(features, best.weights, x, order)
-            std = self._std([evaluate(features, e, x, order) for e in errors])
-            return mean, std * wider.get(order, wider[None])
+            std = self._std([evaluate(features, e, x, order) for e in errors]) * wider.get(order, wider[None])
+            # an error on the sides is passed on everywhere, with derivatives in the proportion of the draws'
+            usual = self._std([task.values_between(e, features, order) for e in errors]).square().mean().sqrt()
+            return mean, (std.square() + (walls * usual).square()).sqrt()
 
         spectrum = [
             (features.frequencies[i], line.D[: len(features.frequencies[i])].square())

@@ -9,7 +9,7 @@ import scipy.stats
 import torch
 from nwidth.data.files import load_state, save_state
 from nwidth.errors import NWidthError
-from nwidth.gp import KernelRidge
+from nwidth.gp import GPRegressor, KernelRidge, SparseSpectralGP
 
 F64 = torch.float64
 PHI = {
@@ -268,3 +268,44 @@ def test_single_precision_is_computed_in_double():
     found = single.predict(x.float())
     assert all(v.dtype == torch.float32 for v in found) and single.selected == double.selected
     assert all(torch.allclose(a.double(), b, rtol=1e-6) for a, b in zip(found, double.predict(x.float().double())))
+
+
+def test_twins_do_not_make_the_intervals_vanish():
+    """Every sample twice: leave-one-out would be sure of everything."""
+    g = torch.Generator().manual_seed(0)
+    x = torch.rand(60, 1, dtype=torch.float64, generator=g)
+    y = torch.sin(6 * x) + 0.1 * torch.randn(60, 1, dtype=torch.float64, generator=g)
+    model = KernelRidge()
+    model.fit(torch.cat([x, x]), torch.cat([y, y + 0.1 * torch.randn(60, 1, generator=g).double()]), None, seed=0)
+    z = torch.rand(400, 1, dtype=torch.float64, generator=g)
+    target = torch.sin(6 * z) + 0.1 * torch.randn(400, 1, dtype=torch.float64, generator=g)
+    mean, std = model.predict(z)
+    assert 0.85 < float(((mean - target).abs() < 1.96 * std).double().mean()) < 0.99
+
+
+@pytest.mark.parametrize(
+    ("x", "words"),
+    [
+        (torch.zeros(2, 3).double(), r"\(2, 3\)"),
+        (torch.zeros(2, 1).double() * math.nan, "NaN"),
+        (torch.zeros(2, 1).long(), "int64"),
+    ],
+)
+def test_inputs_that_cannot_be_used_are_said(x, words):
+    samples = torch.linspace(0, 1, 12, dtype=torch.float64)[:, None]
+    models = KernelRidge(), GPRegressor(coupling="shared"), SparseSpectralGP([5], [4.0])
+    models[0].fit(samples, samples.sin(), None, seed=0)
+    models[1].fit(samples, samples.sin(), None, seed=0)
+    models[2].fit(samples, samples[:, 0].sin())
+    for model in models:
+        with pytest.raises(NWidthError, match=words):
+            model.predict(x)
+    with pytest.raises(NWidthError, match="floating"):
+        models[0].fit(samples.round().long(), samples, None, seed=0)
+
+
+def test_outputs_that_are_constant_are_predicted():
+    x = torch.linspace(0, 1, 12, dtype=torch.float64)[:, None]
+    for model in (KernelRidge(), GPRegressor(coupling="shared"), GPRegressor(), GPRegressor(coupling="icm")):
+        model.fit(x, torch.ones_like(x), None, seed=0)
+        assert torch.allclose(model.predict(x)[0], torch.ones_like(x))
