@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import scipy.optimize
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -16,143 +14,11 @@ from ..errors import NWidthError
 from .gram import check_inputs, check_samples, cholesky
 from .kernels.grid_mixture import GridSpectralMixtureProduct
 from .kernels.mixture import sum_of_waves
+from .quantised import Gather, everybody, quantise, restore
+from .sparse_weights import FLOOR, Agent, drop, penalty, restrict, tangent, units
 
-FLOOR = 1e-8  # of the noise variance, in units of the data's
 RENEW = 3  # rounds of consensus between tangents
 PRIOR = 6.0  # p(theta) ~ theta^(-PRIOR / 2)
-TINY = 1e-10  # weight at which the prior is cut off, in units of the data's variance
-SHARE = 0.02  # of the largest weight, in the size of each
-Gather = Callable[[list[Tensor]], list[Tensor]]
-
-
-class _Agent:
-    """Local data, and one step on l(theta) = y' C^-1 y + log|C|, C = sum_q theta_q K_q + theta_Q I, theta >= 0."""
-
-    def __init__(self, K: Tensor, y: Tensor):
-        self.n, self.y = len(y), y
-        self.K = K.reshape(len(K), -1)
-        self.theta = torch.full((len(K) + 1,), 1 / len(K), dtype=torch.float64)
-        self.theta[-1] = 0.1
-        self.dual = torch.zeros_like(self.theta)
-        self.sent = torch.zeros_like(self.theta)  # what the others know of theta + dual / rho
-
-    def keep(self, some: Tensor) -> None:
-        """Forget all but some components; ``some`` (Q + 1,) ends with the noise."""
-        self.K = self.K[some[:-1]]
-        self.theta, self.dual, self.sent = (v[some] for v in (self.theta, self.dual, self.sent))
-
-    def _factor(self, theta: Tensor) -> Tensor:
-        active = theta[:-1].nonzero()[:, 0]
-        C = (theta[active] @ self.K[active]).view(self.n, self.n)
-        C.diagonal().add_(theta[-1])
-        return cholesky(C)[0]
-
-    def loss(self, theta: Tensor) -> float:
-        L = self._factor(theta)
-        white = torch.linalg.solve_triangular(L, self.y[:, None], upper=False)
-        return float(white.square().sum() + 2 * L.diagonal().log().sum())
-
-    def slope(self, theta: Tensor) -> Tensor:
-        """tr(C^-1 K_q): the linear majorant of log|C|, which is concave in theta."""
-        inverse = torch.cholesky_inverse(self._factor(theta))
-        return torch.cat([self.K @ inverse.flatten(), inverse.trace()[None]])
-
-    def rises(self, theta: Tensor, most: float) -> Tensor:
-        """By how much the loss rises without each component that has a weight, at most ``most``; (Q,)."""
-        found, here = torch.full((len(theta) - 1,), most, dtype=torch.float64), self.loss(theta)
-        for q in theta[:-1].nonzero()[:, 0]:
-            without = theta.clone()
-            without[q] = 0
-            found[q] = min(most, self.loss(without) - here)
-        return found
-
-    def step(self, calls: int, slope: Tensor, consensus: Tensor | None = None, rho: Tensor | float = 0.0) -> None:
-        """theta <- argmin y' C^-1 y + slope . theta + dual . (theta - z) + |theta - z|^2_rho / 2, a convex problem."""
-        z = torch.zeros_like(slope) if consensus is None else consensus
-        unit = units(self.theta)  # weights of all sizes move alike
-
-        def value(v: np.ndarray) -> tuple[float, np.ndarray]:
-            theta = unit * torch.from_numpy(v)
-            alpha = torch.cholesky_solve(self.y[:, None], self._factor(theta))[:, 0]
-            forms = torch.cat([self.K @ torch.outer(alpha, alpha).flatten(), alpha.square().sum()[None]])
-            away = theta - z
-            total = self.y @ alpha + slope @ theta + self.dual @ away + 0.5 * (rho * away.square()).sum()
-            return float(total), (unit * (slope - forms + self.dual + rho * away)).numpy()
-
-        bounds = [(0.0, None)] * (len(slope) - 1) + [(FLOOR / float(unit[-1]), None)]
-        options = {"maxfun": calls, "maxiter": calls}
-        start = (self.theta / unit).numpy()
-        found = scipy.optimize.minimize(value, start, jac=True, bounds=bounds, options=options)
-        self.theta = unit * torch.from_numpy(found.x)
-
-
-def units(theta: Tensor) -> Tensor:
-    """A size for each weight that is never zero."""
-    return theta + SHARE * theta.max()
-
-
-def _tangent(theta: Tensor, prior: float) -> Tensor:
-    """Slope of prior sum_q log theta_q, concave as well."""
-    slope = prior / (theta + TINY)
-    slope[-1] = 0
-    return slope
-
-
-def _penalty(theta: Tensor, prior: float) -> float:
-    return prior * float((theta[:-1] / TINY).log1p().sum())
-
-
-def _restrict(agents: Sequence[_Agent], theta: Tensor) -> Tensor:
-    """Which entries are not zero, the noise's last; the agents forget the other components."""
-    some = theta > 0
-    for agent in agents:
-        agent.keep(some)
-    return some
-
-
-def _drop(theta: Tensor, bar: float, rises: Callable[[Tensor], Tensor]) -> Tensor:
-    """theta without the components that lower the loss by less than ``bar``, the least one first."""
-    while bool(theta[:-1].any()) and float((found := rises(theta)).min()) < bar:
-        theta = theta.clone()
-        theta[found.argmin()] = 0
-    return theta
-
-
-def quantise(v: Tensor, bits: int, generator: torch.Generator) -> Tensor:
-    """Bytes of v in [-s, s] rounded at random to 2^bits levels, without bias; the first eight hold s.
-
-    >>> v = torch.tensor([0.3, -1.0, 0.5], dtype=torch.float64)
-    >>> code = quantise(v, 8, torch.Generator().manual_seed(0))
-    >>> len(code), bool((restore(code, 8) - v).abs().max() < 2 / 255)
-    (11, True)
-    """
-    top, s = 2**bits - 1, v.abs().max().clamp_min(1e-300)
-    levels = (v / s + 1) * (top / 2)
-    levels = (levels + torch.rand(len(v), generator=generator, dtype=torch.float64)).floor().clamp(0, top)
-    kind = np.uint8 if bits <= 8 else np.uint16
-    body = levels.numpy().astype(kind).tobytes()
-    return torch.frombuffer(bytearray(np.float64(s).tobytes() + body), dtype=torch.uint8)
-
-
-def restore(code: Tensor, bits: int) -> Tensor:
-    raw = code.numpy().tobytes()
-    s = float(np.frombuffer(raw[:8], dtype=np.float64)[0])
-    levels = np.frombuffer(raw[8:], dtype=np.uint8 if bits <= 8 else np.uint16).astype(np.float64)
-    return torch.from_numpy(s * (levels * (2 / (2**bits - 1)) - 1))
-
-
-def _everybody(group: dist.ProcessGroup) -> Gather:
-    """The byte tensors of all processes: each gives as many, of equal lengths."""
-
-    def gather(mine: list[Tensor]) -> list[Tensor]:
-        found: list[Tensor] = []
-        for v in mine:
-            parts = [torch.empty_like(v) for _ in range(dist.get_world_size(group))]
-            dist.all_gather(parts, v, group=group)
-            found += parts
-        return found
-
-    return gather
 
 
 class SparseSpectralGP:
@@ -224,18 +90,18 @@ class SparseSpectralGP:
         """From inputs x (n, dims) and values y (n,)."""
         x, y = self._check(x, y)
         self._units(float(len(y)), float(y.sum()), float(y.square().sum()))
-        agent = _Agent(self._components(x, x), (y - self.mean) / self.scale)
+        agent = Agent(self._components(x, x), (y - self.mean) / self.scale)
         kept, self.history, bar = torch.arange(len(agent.K)), [], math.log(len(y))
         for prior in (0.0, PRIOR, 0.0):
-            values = [agent.loss(agent.theta) + _penalty(agent.theta, prior)]
+            values = [agent.loss(agent.theta) + penalty(agent.theta, prior)]
             for _ in range(self.steps):
-                agent.step(self.calls, agent.slope(agent.theta) + _tangent(agent.theta, prior))
-                values.append(agent.loss(agent.theta) + _penalty(agent.theta, prior))
+                agent.step(self.calls, agent.slope(agent.theta) + tangent(agent.theta, prior))
+                values.append(agent.loss(agent.theta) + penalty(agent.theta, prior))
                 if values[-2] - values[-1] < self.tolerance * abs(values[-2]):
                     break
             if prior:
-                agent.theta = _drop(agent.theta, bar, lambda theta: agent.rises(theta, 4 * bar))
-            kept = kept[_restrict([agent], agent.theta)[:-1]]
+                agent.theta = drop(agent.theta, bar, lambda theta: agent.rises(theta, 4 * bar))
+            kept = kept[restrict([agent], agent.theta)[:-1]]
             self.history += values
         self._spread(kept, agent.theta)
         return self.condition(x, y)
@@ -274,21 +140,21 @@ class SparseSpectralGP:
             got = f"samples of {len(parts)} agents, rounds={rounds}"
             raise NWidthError("SparseSpectralGP.fit_agents", got=got, expected="1 or more agents, 3 or more rounds")
         mine = [self._check(x, y) for x, y in parts]
-        gather: Gather = list if group is None else _everybody(group)
+        gather: Gather = list if group is None else everybody(group)
         first = 0 if group is None else dist.get_rank(group) * len(mine)  # number of the first agent here
         sums = [torch.stack([torch.tensor(float(len(y))).double(), y.sum(), y.square().sum()]) for _, y in mine]
         n, total, squares = torch.stack(gather(sums)).sum(0).tolist()
         self._units(n, total, squares)
-        agents = [_Agent(self._components(x, x), (y - self.mean) / self.scale) for x, y in mine]
+        agents = [Agent(self._components(x, x), (y - self.mean) / self.scale) for x, y in mine]
         known = [torch.zeros_like(agents[0].theta) for _ in gather(sums)]
         generators = [torch.Generator().manual_seed(seed + 1000 * (first + j)) for j in range(len(agents))]
         self.history, self.bytes_sent = [], 0
 
-        def agree(penalty: Tensor | None, unit: Tensor) -> Tensor:
+        def agree(strength: Tensor | None, unit: Tensor) -> Tensor:
             """Each agent sends how its proposal changed; all find the same mean of what is known of them."""
             codes = []
             for agent, generator in zip(agents, generators):
-                proposal = agent.theta if penalty is None else agent.theta + agent.dual / penalty
+                proposal = agent.theta if strength is None else agent.theta + agent.dual / strength
                 code = quantise((proposal - agent.sent) / unit, bits, generator)
                 agent.sent = agent.sent + unit * restore(code, bits)
                 self.bytes_sent += len(code)
@@ -313,20 +179,20 @@ class SparseSpectralGP:
             for turn in range(rounds // 3):
                 if turn < rounds // 6:
                     unit = units(consensus)
-                    penalty = rho * n / len(known) / unit
+                    strength = rho * n / len(known) / unit
                 if turn % RENEW == 0:
-                    slopes = [a.slope(consensus) + _tangent(consensus, prior / len(known)) for a in agents]
+                    slopes = [a.slope(consensus) + tangent(consensus, prior / len(known)) for a in agents]
                 for agent, slope in zip(agents, slopes):
-                    agent.step(self.calls, slope, consensus, penalty)
-                before, consensus = consensus, agree(penalty, unit)
+                    agent.step(self.calls, slope, consensus, strength)
+                before, consensus = consensus, agree(strength, unit)
                 for agent in agents:
-                    agent.dual = agent.dual + penalty * (agent.theta - consensus)
+                    agent.dual = agent.dual + strength * (agent.theta - consensus)
                 self.history.append(float((consensus - before).norm() / consensus.norm()))
                 if self.history[-1] < self.tolerance:
                     break
             if prior:
-                consensus = _drop(consensus, bar, rises)
-            some = _restrict(agents, consensus)
+                consensus = drop(consensus, bar, rises)
+            some = restrict(agents, consensus)
             kept, consensus, known = kept[some[:-1]], consensus[some], [k[some] for k in known]
         self._spread(kept, consensus)
         return self

@@ -10,7 +10,8 @@ import torch
 from nwidth.data.files import load_state, save_state
 from nwidth.errors import NWidthError
 from nwidth.gp import SparseSpectralGP
-from nwidth.gp.slim import _Agent, quantise, restore
+from nwidth.gp.quantised import quantise, restore
+from nwidth.gp.sparse_weights import Agent
 
 F64 = torch.float64
 
@@ -37,7 +38,7 @@ def slow(x):
 def test_the_objective_and_the_tangent_of_its_concave_part():
     x, y = samples(12)
     gp = SparseSpectralGP([5], [8.0])
-    agent = _Agent(gp._components(x, x), y)
+    agent = Agent(gp._components(x, x), y)
     theta = torch.rand(6, dtype=F64, generator=torch.Generator().manual_seed(0)) + 0.1
     K = sum(
         t * torch.exp(-2 * (math.pi * (x - x.mT)) ** 2) * torch.cos(2 * math.pi * m * (x - x.mT))
@@ -105,7 +106,7 @@ def test_one_agent_is_the_central_fit():
     x, y = samples(60, f=slow)
     central = SparseSpectralGP([21], [10.0], tolerance=1e-7).fit(x, y)
     alone = SparseSpectralGP([21], [10.0], tolerance=1e-7).fit_agents([(x, y)], bits=16, rounds=150).condition(x, y)
-    agent = _Agent(central._components(x, x), (y - central.mean) / central.scale)
+    agent = Agent(central._components(x, x), (y - central.mean) / central.scale)
     assert agent.loss(alone.theta) == pytest.approx(agent.loss(central.theta), abs=0.05)
 
 
