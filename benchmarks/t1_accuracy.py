@@ -40,7 +40,7 @@ def main() -> None:
     torch.set_num_threads(1)
     print("case                       row    parameters  steps  CPU s  error")
     for case, (n, count, trained) in CASES.items():
-        problem = build(config("generate", f"+recipe={case}")["problem"])
+        problem = build(config("generate", f"recipe={case}")["problem"])
         data = problem.simulate(range(count), 0, problem.grid(n)).to(dtype=torch.float32)
         rest = (count - trained) // 2
         train, val, test = data[:trained], data[trained : trained + rest], data[trained + rest :]
