@@ -89,11 +89,12 @@ def finished(file: Path) -> list[dict]:
 
 def table(rows: dict[str, list[dict]]) -> None:
     """Mean over seeds of each figure, and the spread of the error; the least error first."""
-    print("| row | error | parameters | peak memory, MiB | training CPU-s | steps | seeds |\n|---|---|---|---|---|---|---|")
+    print("| row | error | parameters | peak memory, MiB | training CPU-s | steps | seeds |")
+    print("|---|---|---|---|---|---|---|")
     for name, found in sorted(rows.items(), key=lambda item: mean(r["error"] for r in item[1])):
-        error, parameters, memory, seconds, steps = (mean(r[k] for r in found) for k in FIGURES)
+        error, *figures = (mean(r[k] for r in found) for k in FIGURES)
         spread = f" ± {stdev(r['error'] for r in found):.4f}" if len(found) > 1 else ""
-        print(f"| {name} | {error:.4f}{spread} | {parameters:,.0f} | {memory:.0f} | {seconds:.0f} | {steps:.0f} | {len(found)} |")
+        print(" | ".join([f"| {name}", f"{error:.4f}{spread}", *(f"{v:,.0f}" for v in figures), f"{len(found)} |"]))
 
 
 def draw(rows: dict[str, list[dict]], file: Path) -> None:
