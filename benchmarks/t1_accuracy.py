@@ -1,6 +1,6 @@
 """T1 and T1U against our FNO at equal processor time, all with the defaults of their configs: error on test samples.
 
-    python benchmarks/t1_accuracy.py [--seconds 60]
+    python benchmarks/t1_accuracy.py [--seconds 60] [--cases burgers_small,navier_stokes_1e-3_small]
 
 Burgers (nu = 0.1, 256 points) and Navier-Stokes (nu = 1e-3, 32 x 32, ten times to t = 10) as in the recipes
 burgers_small and navier_stokes_1e-3_small; one seed, one thread.
@@ -36,11 +36,13 @@ def surrogate(name: str, steps: int, pairs: int):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--cases", default=",".join(CASES))
     args = parser.parse_args()
     torch.set_num_threads(1)
     print("case                       row    parameters  steps  CPU s  error")
-    for case, (n, count, trained) in CASES.items():
-        problem = build(config("generate", f"+recipe={case}")["problem"])
+    for case in args.cases.split(","):
+        n, count, trained = CASES[case]
+        problem = build(config("generate", f"recipe={case}")["problem"])
         data = problem.simulate(range(count), 0, problem.grid(n)).to(dtype=torch.float32)
         rest = (count - trained) // 2
         train, val, test = data[:trained], data[trained : trained + rest], data[trained + rest :]

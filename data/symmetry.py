@@ -65,6 +65,10 @@ def images(symmetries: Sequence[Symmetry]) -> list[Image]:
 def candidates(data: Dataset) -> list[Symmetry]:
     """Exchange of equal axes, reflection of each axis, shift by half a period, as far as the grid allows them.
 
+    Files often leave out the last point of a domain: points j/n of [0, 1]. On nodal axes a reflection with an open end
+    is that of the whole domain, lo to hi + spacing; the point that is not stored takes the values at lo, which is exact
+    where both ends have the same boundary value.
+
     A candidate is a hypothesis about the equation: keep it only where validation says so. Vector fields, whose
     components would move along, and meshes have none.
 
@@ -93,6 +97,8 @@ def candidates(data: Dataset) -> list[Symmetry]:
                 found.append(Symmetry(f"shift {axis.name} by half", half))
         elif torch.allclose(x + x.flip(0), (x[0] + x[-1]).expand_as(x), atol=1e-9 * axis.length):
             found.append(Symmetry(f"reflect {axis.name}", partial(_reflect, dim=i - d)))
+            if axis.kind == "nodal" and axis.n > 2:
+                found.append(Symmetry(f"reflect {axis.name} with an open end", partial(_reflect, dim=i - d, shift=1)))
     return found
 
 
@@ -101,6 +107,6 @@ def _exchange(u: Tensor, i: int, j: int) -> Tensor:
 
 
 def _reflect(u: Tensor, dim: int, shift: int = 0, sign: float = 1.0) -> Tensor:
-    """u(-x); on a periodic axis the point 0 stays in place (``shift`` 1)."""
+    """u(-x); on a periodic axis, or one with an open end, the point 0 stays in place (``shift`` 1)."""
     u = u.flip(dim)
     return sign * (torch.roll(u, shift, dim) if shift else u)

@@ -75,7 +75,19 @@ class OnCoefficients(nn.Module):
         self.register_buffer("size_out", torch.full((out_channels, *kept), 1 / root))
         s = [(a.coordinates() - a.lo) / (a.length or 1.0) for a in grid.axes]
         where = torch.stack([torch.ones(grid.shape), *torch.meshgrid(*s, indexing="ij")])
-        self.register_buffer("places", self.analyse(where.to(torch.get_default_dtype())[None])[0] * root, False)
+        places = self.analyse(where.to(torch.get_default_dtype())[None])[0] * root
+        self.register_buffer("places", self._sized(places), False)
+
+    def _sized(self, places: Tensor) -> Tensor:
+        """Those of the fixed fields, of the size that the coefficients of x have in the block."""
+        if self.scaling == "none":
+            return places
+        rms = places.square().flatten(1).mean(1).sqrt().clamp_min(1e-12)
+        return places / rms.view(-1, *(1,) * (places.ndim - 1))
+
+    def gain(self) -> float:
+        """Of the first layer: what the block lacks of a white signal of n points; 1 where channels are scaled."""
+        return math.sqrt(math.prod(self.grid.shape) / math.prod(self.counts)) if self.scaling == "none" else 1.0
 
     def analyse(self, x: Tensor) -> Tensor:
         """Coefficients (B, C, *counts) of fields (B, C, *space)."""
@@ -132,6 +144,7 @@ class OnCoefficients(nn.Module):
         self.counts = tuple(kept)
         for name in ("size_in", "size_out", "places"):
             self.register_buffer(name, block(getattr(self, name), kept, 1), name != "places")
+        self.places = self._sized(self.places)
         self.kept.copy_(torch.tensor(kept))
 
     def _load_from_state_dict(self, state: Any, prefix: str, *args: Any) -> None:
@@ -170,9 +183,8 @@ class T1(OnCoefficients):
     basis : auto, the functions of each kind of axis; cosine, the DCT-II of the values on all uniform axes.
     truncation, scaling : see ``OnCoefficients``.
 
-    At the start u = 0, and the layers preserve variance (section 3.3): W_0 restores what a white signal of n points
-    loses in K of n modes, with standard deviation (n / (K C))^1/2; those behind it see the block alone, (1/C)^1/2; M
-    has (1/m)^1/2.
+    At the start u = 0, and the layers preserve variance (section 3.3): W has standard deviation (1/C)^1/2, M (1/m)^1/2.
+    With ``scaling="none"`` W_0 restores what a white signal of n points loses in K of n modes, (n / (K C))^1/2.
 
     >>> net = T1(1, 2, Grid.make((64, 48)), modes=12, width=8, layers=2)
     >>> net(torch.randn(3, 1, 64, 48)).shape, net(torch.randn(3, 1, 100, 90)).shape
@@ -200,8 +212,7 @@ class T1(OnCoefficients):
                 "T1", got=f"width={width}, layers={layers}, projection={projection}", expected="all at least 1"
             )
         self.lift = nn.Linear(in_channels + 1 + grid.ndim, width, bias=False)
-        points = math.prod(grid.shape)
-        gains = [math.sqrt(points / math.prod(self.counts)), *[1.0] * (layers - 1)]
+        gains = [self.gain(), *[1.0] * (layers - 1)]
         self.layers = nn.ModuleList(ModeLayer(width, self.counts, gain, activation) for gain in gains)
         self.hidden = nn.Linear(width, projection)
         self.out = nn.Linear(projection, out_channels)
@@ -288,8 +299,7 @@ class T1U(OnCoefficients):
             raise NWidthError("T1U", got=f"width={width}, levels={levels}", expected="at least 1")
         d = grid.ndim
         self.lift = nn.Linear(in_channels + 1 + d, width, bias=False)
-        gain = math.sqrt(math.prod(grid.shape) / math.prod(self.counts))
-        self.layer = ModeLayer(width, self.counts, gain, activation)
+        self.layer = ModeLayer(width, self.counts, self.gain(), activation)
         sizes, sides = widths(width, levels, "transposed"), ("zero",) * d
         factors = pooling((levels - 1,) * d)
         self.scales = Scales(width, sizes, factors, sides, norm=norm, activation=activation, up="transposed")

@@ -116,10 +116,15 @@ class Keeper(pl.Callback):
             setattr(self, k, v)
         self.running = [torch.tensor(v) for v in state["running"]]
 
+    @property
+    def spent(self) -> float:
+        """Seconds by the clock of the time budget."""
+        return self.cpu_seconds if self.settings.clock == "processor" else self.seconds
+
     def on_train_start(self, trainer: pl.Trainer, module: Steps) -> None:  # type: ignore[override]
         self._clock = self._saved = time.perf_counter()
         self._cpu = time.process_time()
-        module.seconds = self.seconds
+        module.seconds = self.spent
         module.errors = [h["val_rel_l2"] for h in self.history if "val_rel_l2" in h]
         if self.random:  # the last thing before the first step: dropout goes on where it was
             _set_random_state(self.random)
@@ -129,11 +134,11 @@ class Keeper(pl.Callback):
         self.seconds += now - self._clock
         self.cpu_seconds += cpu - self._cpu
         self._clock, self._cpu = now, cpu
-        module.seconds = self.seconds
+        module.seconds = self.spent
         loss = outputs["loss"].detach()
         self.running.append(loss)
         step = trainer.global_step
-        last = step >= module.steps or (module.budget is not None and self.seconds >= module.budget)
+        last = step >= module.steps or (module.budget is not None and module.seconds >= module.budget)
         if step % (self.per_epoch * self.settings.val_every) == 0 or last:
             self._end_of_epoch(trainer, module, step)
             last = last or (self.settings.patience is not None and self.waited >= self.settings.patience)

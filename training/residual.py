@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import cache
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from ..backends.bases import ChebyshevBasis, SineBasis
+from ..backends.spectral_paths import apply_matrix
+from ..backends.transforms import Transform
 from ..errors import NWidthError
 from ..solvers import Problem
 from ..solvers.forms import Form, form_of
 
 NORMS = ("l2", "h-1")
+SINES = 2  # times the points of an axis
 
 
 class ResidualLoss(ABC):
@@ -42,8 +47,9 @@ class SpectralLoss(ResidualLoss):
     too: give p (m - 1) + 1 points for m modes where the equation has products of p factors.
 
     ``norm``: l2, or h-1, in which the coefficient of a wave with k periods in the domain counts (1 + |k|^2)^(-1/2)
-    times, k over the axes of space (degree k/2 of polynomials): for an equation of second order the loss then measures
-    first derivatives of the error, where l2 measures second ones.
+    times, k over the axes of space: for an equation of second order the loss then measures first derivatives of the
+    error, where l2 measures second ones. Where u = 0 at both ends of an axis, the waves are sines of 2 k half waves,
+    up to ``SINES`` times as many as points, whatever the values of r at the ends.
     """
 
     derivative = "spectral"
@@ -56,19 +62,30 @@ class SpectralLoss(ResidualLoss):
 
     def __call__(self, form: Form, u: Tensor, raw: Tensor) -> Tensor:
         c = form.coefficients(form.residual(u, raw))
-        return form.square(c if self.norm == "l2" else c * _inverse_root(form, c)).mean()
+        return (form.square(c) if self.norm == "l2" else _dual_square(form, c)).mean()
 
 
-def _inverse_root(form: Form, c: Tensor) -> Tensor:
-    """(1 + |k|^2)^(-1/2) for each coefficient, shaped to multiply c (N, C, ...)."""
+def _dual_square(form: Form, c: Tensor) -> Tensor:
+    """The mean of r (1 - D)^-1 r from coefficients c (N, C, ...) of r, D the sum of second derivatives in periods."""
     t = form.transform
     assert t is not None
-    total = torch.ones((), dtype=torch.float64)
-    pairs = list(zip(t.bases, t.modes_of(c), form.grid.axes))[-form.space.ndim :]
-    for basis, m, axis in pairs:
-        k = basis.frequencies(m).double() / (1 if axis.kind == "periodic" else 2)
+    bases, modes, total = list(t.bases), list(t.modes_of(c)), torch.ones((), dtype=torch.float64)
+    for i in range(t.ndim - form.space.ndim, t.ndim):
+        half_waves = bases[i] == ChebyshevBasis()  # an axis of a box with u = 0 at both ends
+        if half_waves:
+            c = apply_matrix(_sines(modes[i]).to(c), c, c.ndim - t.ndim + i)
+            bases[i], modes[i] = SineBasis(), SINES * modes[i]
+        k = bases[i].frequencies(modes[i]).double() / (2 if half_waves else 1)
         total = total[..., None] + k.square()
-    return total.rsqrt().to(c.device, c.real.dtype)
+    return Transform(bases).norm2(c * total.rsqrt().to(c.device, c.real.dtype), form.grid.shape).sum(1)
+
+
+@cache
+def _sines(m: int) -> Tensor:
+    """(SINES m, m): the sine coefficients of the m Chebyshev polynomials, by the midpoint rule."""
+    basis, n = SineBasis(), 16 * SINES * m
+    polynomials = torch.cos(torch.arange(m) * torch.arccos(2 * basis.points(n) - 1)[:, None])
+    return basis.analysis(n, SINES * m) @ polynomials
 
 
 class PointwiseLoss(ResidualLoss):

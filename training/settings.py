@@ -11,7 +11,8 @@ from ..errors import NWidthError
 @dataclass(frozen=True)
 class TrainingSettings:
     """Length of the training (``epochs``, or ``steps``; ``time_budget`` in seconds stops it earlier and paces the
-    schedule), batches, selection, and the machine.
+    schedule), batches, selection, and the machine. ``clock`` says which seconds: those of the wall, or the processor
+    time of this process, which is fair to trainings that share a machine with other work; on a GPU take wall.
 
     Every ``val_every`` epochs the validation error decides which weights are kept; after ``patience`` validations
     without improvement training stops (null: never). ``time`` says how time-dependent data are learned (see
@@ -37,6 +38,7 @@ class TrainingSettings:
     epochs: int = 50
     steps: int | None = None
     time_budget: float | None = None
+    clock: str = "wall"
     batch_size: int = 20
     val_every: int = 1
     patience: int | None = None
@@ -92,6 +94,8 @@ class TrainingSettings:
             raise NWidthError("training.precision", got=f"{self.precision}", expected="one of " + ", ".join(known))
         if self.device not in ("auto", "cpu", "gpu", "cuda", "mps"):
             raise NWidthError("training.device", got=repr(self.device), expected="auto, cpu, gpu, cuda or mps")
+        if self.clock not in ("wall", "processor"):
+            raise NWidthError("training.clock", got=repr(self.clock), expected="wall or processor")
         if self.coarsening_order not in ("staged", "mixed"):
             raise NWidthError("training.coarsening_order", got=repr(self.coarsening_order), expected="staged or mixed")
         factors = list(self.coarsening) if isinstance(self.coarsening, Sequence) else []

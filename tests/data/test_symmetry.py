@@ -1,6 +1,7 @@
 """Candidate symmetries: which maps a grid allows, and that the true ones take solutions to solutions."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -26,7 +27,7 @@ def fields(grid, channels: int = 1, n: int = 3) -> Dataset:
     [
         (Grid.make((8,)), ["reflect x", "reflect x and change sign", "shift x by half"]),
         (Grid.make((7,)), ["reflect x", "reflect x and change sign"]),
-        (Grid.make((8,), "nodal"), ["reflect x"]),
+        (Grid.make((8,), "nodal"), ["reflect x", "reflect x with an open end"]),
         (Grid.make((8,), "chebyshev"), ["reflect x"]),
         (Grid([Axis("listed", 3, points=(0.0, 0.5, 1.0))]), ["reflect x"]),
         (Grid([Axis("listed", 3, points=(0.0, 0.4, 1.0))]), []),
@@ -78,6 +79,9 @@ def test_each_map_moves_functions_as_it_moves_points_and_is_its_own_inverse(grid
             moved[i] = -place[i] % 1 if grid.axes[i].kind == "periodic" and words[0] == "reflect" else 1 - place[i]
             if words[0] == "shift":
                 moved[i] = place[i] + 0.5
+            if "open" in words:  # of the stored points; the first one, whose image is not stored, stays
+                end = 1 + 1 / (grid.shape[i] - 1)
+                moved[i] = torch.where(place[i] == 0, 0.0, end - place[i])
         u = f(place)[None, None]
         assert torch.allclose(symmetry.move(u), sign * f(moved)[None, None], atol=1e-12), symmetry.name
         assert torch.equal(symmetry.move(symmetry.move(u)), u)
@@ -106,6 +110,20 @@ def true_symmetries(problem, resolution: int) -> dict[str, float]:
 def test_symmetries_of_darcy():
     found = true_symmetries(Darcy(ndim=2), 12)
     assert set(found) == {"exchange x and y", "reflect x", "reflect y"} and max(found.values()) < 1e-8
+
+
+def test_a_square_whose_last_points_are_not_stored():
+    """Zero on all sides, points j/n: the reflection of what is stored is wrong, that with an open end is right."""
+    problem = Darcy(points="nodal")
+    data = problem.solve(problem.sample(range(3), 0, problem.grid(17)))
+    grid = Grid([Axis("nodal", 16, 0, 15 / 16, name) for name in "xy"])
+    inputs, u = data.a[..., :-1, :-1], data.u[..., :-1, :-1]
+    found = {s.name: s for s in candidates(Dataset(grid, a=inputs, u=u))}
+    moved = found["reflect x with an open end"].move(u)
+    mirrored = replace(data.inputs(), a=data.a.flip(2))
+    solved = problem.solve(mirrored).u[..., :-1, :-1]
+    assert torch.allclose(moved, solved, atol=1e-10 * float(u.abs().max()))
+    assert (found["reflect x"].move(u) - solved).norm() > 0.1 * u.norm()
 
 
 def test_symmetries_of_burgers():

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -54,17 +55,36 @@ def test_coefficients_keep_the_norm_of_the_metrics(grid, family):
 def test_variance_is_kept_at_the_start(shape):
     """White noise of the points, through the first layer and back, has the variance it had."""
     torch.manual_seed(0)
-    net = T1(1, 1, Grid.make(shape), modes=16, width=48, layers=1, activation="identity")
+    options = {"modes": 16, "width": 48, "activation": "identity", "scaling": "none"}
+    net = T1(1, 1, Grid.make(shape), layers=1, **options)
     z = net.analyse(torch.randn(200, 48, *shape)) * math.sqrt(math.prod(shape))
     layer = net.layers[0]
     z = z.flatten(2).permute(2, 0, 1).contiguous()
     with torch.no_grad():
         change = layer(z) - z
-        deeper = T1(1, 1, Grid.make(shape), modes=16, width=48, layers=2, activation="identity").layers[1]
+        deeper = T1(1, 1, Grid.make(shape), layers=2, **options).layers[1]
         again = deeper(change) - change
     for y in (change, again):
         u = net.synthesise(y.permute(1, 2, 0).unflatten(2, net.counts) / math.sqrt(math.prod(shape)))
         assert abs(float(u.var()) - 1) < 0.1
+
+
+@pytest.mark.parametrize("make", [partial(T1, layers=1), T1U])
+def test_scaled_channels_enter_alike_and_the_first_layer_keeps_their_size(make):
+    """Few modes on a fine grid, the block cut to those: nothing is larger than the data, reloaded too."""
+    torch.manual_seed(0)
+    grid = Grid.make((256,))
+    x = torch.randn(50, 1, 1) + 0.3 * torch.randn(50, 1, 1) * torch.sin(2 * math.pi * grid.coordinates()[0]).float()
+    net = make(1, 1, grid, modes=24, width=48)
+    net.prepare(x, x)
+    assert net.counts == (3,)
+    other = make(1, 1, grid, modes=24, width=48)
+    other.load_state_dict(net.state_dict())
+    for n in (net, other):
+        entered = n.enter(n.analyse(x))
+        assert torch.allclose(entered.square().mean((0, 1)), torch.ones(3), rtol=1e-4)
+        first = n.layers[0] if isinstance(n, T1) else n.layer
+        assert abs(float(first.weight.detach().std()) * math.sqrt(48) - 1) < 0.1
 
 
 def test_has_the_published_number_of_parameters():

@@ -105,10 +105,14 @@ def test_the_weighted_norm_counts_a_wave_by_its_frequency():
     t = form.grid.coordinates()[0][None, None]
     losses = [SpectralLoss((5, 16), norm)(form, t, raw) for norm in ("l2", "h-1")]
     assert torch.allclose(*losses) and losses[0] > 0.1
-    form = form_of(Poisson(sides="dirichlet", points="chebyshev"), 9)
-    raw = torch.randn(1, 1, 9, 9, dtype=torch.float64)
-    plain, weighted = (SpectralLoss(9, norm)(form, 0 * raw, raw) for norm in ("l2", "h-1"))
-    assert plain / 33 < weighted < plain
+    form = form_of(Poisson(sides="dirichlet", points="chebyshev"), 33)
+    x, y = form.grid.coordinates()
+    raw = (torch.sin(3 * torch.pi * x) * torch.sin(4 * torch.pi * y))[None, None]  # 3 and 4 half waves
+    plain, weighted = (SpectralLoss(33, norm)(form, 0 * raw, raw) for norm in ("l2", "h-1"))
+    assert torch.allclose(weighted, plain / (1 + 1.5**2 + 2**2), rtol=1e-3)
+    k = torch.arange(1, 66, 2, dtype=torch.float64)[:, None]  # the sine series of 1, which does not vanish at the ends
+    expected = ((16 / torch.pi**2 / (k * k.T)).square() / 4 / (1 + (k**2 + k.T**2) / 4)).sum()
+    assert torch.allclose(SpectralLoss(33, "h-1")(form, 0 * raw, torch.ones_like(raw)), expected, rtol=1e-2)
 
 
 def test_trajectories_start_at_the_initial_state_and_improve():
