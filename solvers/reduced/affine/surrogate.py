@@ -49,7 +49,7 @@ class CertifiedReducedBasis(Surrogate):
     rank, rtol : how many basis vectors at most, and the tolerance: for greedy, of the relative error bound in X over
         the training parameters; for pod, of the projection of the snapshots. With neither rtol=1e-4.
     method : ``greedy``, with full-order solutions computed where the bound is largest (POD-greedy in time); ``pod``,
-        the modes of the training solutions in X.
+        the modes of the training solutions in X, each solution divided by its norm.
     parameters : greedy chooses among this many random parameters of the problem's box; None: among those of the
         training samples.
     product, projection, coercivity : see ``AffineReductor``. Without coercivity there is no bound.
@@ -177,6 +177,7 @@ class CertifiedReducedBasis(Surrogate):
 
     @staticmethod
     def _snapshots(train: Dataset, system: AffineSystem) -> Tensor:
+        """The training solutions on the free nodes, each divided by its norm: the errors that count are relative."""
         u: Tensor = train.solution.double().cpu()  # type: ignore[union-attr]
         if not bool(torch.isfinite(u).all()):
             raise NWidthError(
@@ -185,6 +186,8 @@ class CertifiedReducedBasis(Surrogate):
                 expected="finite solutions",
                 fix="see nwidth info, and leave the damaged samples out",
             )
+        size = u.flatten(1).norm(dim=1)
+        u = u / torch.where(size > 0, size, 1.0).view(-1, *(1,) * (u.ndim - 1))
         mu: Tensor = train.mu.double().cpu()  # type: ignore[union-attr]
         if train.time_dependent:
             mu, u = mu.repeat_interleave(u.shape[1], 0), u.flatten(0, 1)
