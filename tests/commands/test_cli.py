@@ -217,25 +217,23 @@ def test_a_surrogate_that_fails_is_reported_and_the_others_stand(nwidth, place):
     assert "failed" in done.stdout and [e["surrogate"] for e in report["summary"] if e["split"] == "test"] == ["mean"]
 
 
-@pytest.mark.parametrize("launcher", ["basic", "joblib"])
-def test_a_sweep_survives_a_failed_job_and_is_compared(nwidth, place, launcher):
-    done = nwidth(
-        "train",
-        "-m",
-        "surrogate=linear,mean",
-        "seed=0,1",
-        "data.path=b.h5,none.h5",
-        f"hydra/launcher={launcher}",
-        f"hydra.sweep.dir=sweep_{launcher}",
-        cwd=place,
-        fresh=launcher == "joblib",
-        check=False,
-    )
-    assert done.returncode == 1 and "4 of 8 jobs done" in done.stderr and "no such file" in done.stderr
-    nwidth("compare", f"runs=sweep_{launcher}", f"hydra.run.dir=swept_{launcher}", cwd=place)
-    report = load_report(place / f"swept_{launcher}")
-    assert len(report["failures"]) == 4 and report["n_width"] is not None
+SWEEP = ["train", "-m", "surrogate=mean", "seed=0,1", "data.path=b.h5,none.h5"]
+
+
+def test_a_sweep_survives_a_failed_job_and_is_compared(nwidth, place):
+    done = nwidth(*SWEEP, "hydra.sweep.dir=sweep", cwd=place, check=False)
+    assert done.returncode == 1 and "2 of 4 jobs done" in done.stderr and "no such file" in done.stderr
+    nwidth("compare", "runs=sweep", "hydra.run.dir=swept", cwd=place)
+    report = load_report(place / "swept")
+    assert len(report["failures"]) == 2 and report["n_width"] is not None
     assert {tuple(e["seeds"]) for e in report["summary"]} == {(0, 1)}
+
+
+def test_a_sweep_of_two_processes_survives_a_failed_job(nwidth, place):
+    words = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweep.dir=spread"]
+    done = nwidth(*SWEEP, *words, cwd=place, fresh=True, check=False)
+    assert done.returncode == 1 and "2 of 4 jobs done" in done.stderr and "no such file" in done.stderr
+    assert {p.name for p in (place / "spread").iterdir() if (p / "report.json").is_file()} == {"0", "2"}
 
 
 def test_a_users_own_config_folder_adds_and_overrides(nwidth, place):

@@ -146,7 +146,7 @@ def test_the_basis_is_saved_and_needed():
 def test_precision_and_compilation(make):
     torch.manual_seed(0)
     net = make(Grid((Axis("nodal", 12), Axis("periodic", 10))))
-    compiled = torch.compile(net, fullgraph=True, backend="aot_eager")
+    compiled = torch.compile(net, fullgraph=True, backend="eager")
     for shape in ((12, 10), (15, 20), (9, 7)):
         x = torch.randn(2, 1, *shape)
         y = net(x)
