@@ -39,7 +39,7 @@ def _number(value: float | None) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("intervals", 36), ("train", 100), ("test", 100), ("rank", 40)):
+    for name, default in (("intervals", 36), ("train", 100), ("test", 300), ("rank", 40)):
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
     problem = ElasticityBlock(cells="simplices")
