@@ -21,7 +21,7 @@ def guess_axes(store: Store, role: str, key: str, roles: Roles, t: Tensor | None
     sizes = {c: store.values(k).numel() for c, k in roles.coordinates.items() if c in "xyzw"}
     mesh = "points" in roles.coordinates
     if mesh:
-        points = store.shape(roles.coordinates["points"])
+        points = store.shape(roles.coordinates["points"])[-2:]
         sizes = {"m": next((s for s in points if s in shape), max(points))}
     timed = role == "u" and t is not None
     if timed and t is not None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..backends import Axis, Grid, Mesh
 from ..errors import NWidthError
+from .arrays import loaded
 from .axes import guess_axes
 from .dataset import Dataset
 from .stores import Store
@@ -135,9 +136,23 @@ def assemble(
         names.setdefault("u0", names["u"])
     if not found:
         raise NWidthError(f"read {store.path}", got="parameters alone", expected="a field u, a or u0")
-    shape = tuple(next(iter(found.values())).shape[-len(space_letters) :])
+    first_field = next(iter(found.values()))
+    shape = tuple(first_field.shape[-len(space_letters) :])
+    grid, motion = make_grid(store, roles, space_letters, shape), _motion(store, roles)
+    if motion is not None:
+        if motion.shape[0] != len(first_field) or motion.shape[2] != shape[0]:
+            raise NWidthError(
+                f"{store.path}: {roles.coordinates['points']!r}",
+                got=f"points of {motion.shape[0]} samples, {motion.shape[2]} each",
+                expected=f"{len(first_field)} samples of {shape[0]} points, as the fields have",
+            )
+        motion = motion.to(first_field.dtype)
+        found["a"] = torch.cat([loaded(found["a"]), motion], 1) if "a" in found else motion
+        moved = tuple(f"displacement_{x}" for x in "xyz"[: motion.shape[1]])
+        others = tuple(f"a{i}" for i in range(found["a"].shape[1] - len(moved)))
+        names["a"] = (*names.get("a", others), *moved)
     return Dataset(
-        make_grid(store, roles, space_letters, shape),
+        grid,
         t=t,
         t0=t0,
         mu=mu,
@@ -188,9 +203,30 @@ def _mu_names(mu: Tensor | None, keys: Sequence[str]) -> dict[str, tuple[str, ..
     return {} if mu is None or mu.shape[1] != len(plain) or len(set(plain)) < len(plain) else {"mu": plain}
 
 
+def _moving_points(store: Store, roles: Roles) -> Tensor | None:
+    """Points (N, M, d) of their own for each sample, where the file holds such."""
+    if "points" not in roles.coordinates:
+        return None
+    points = store.values(roles.coordinates["points"])
+    if points.ndim != 3:
+        return None
+    points = points.double()
+    return points.mT if points.shape[1] <= 3 < points.shape[2] else points
+
+
+def _motion(store: Store, roles: Roles) -> Tensor | None:
+    """How far each sample's points lie from those of the mesh, (N, d, M): an input field."""
+    points = _moving_points(store, roles)
+    return None if points is None else (points - points.mean(0)).mT.contiguous()
+
+
 def make_grid(store: Store, roles: Roles, letters: str, shape: Sequence[int]) -> Grid | Mesh:
+    """A mesh where points are named: the mean one where each sample has points of its own."""
     if "points" in roles.coordinates:
         cells = store.values(roles.coordinates["cells"]).long() if "cells" in roles.coordinates else None
+        moving = _moving_points(store, roles)
+        if moving is not None:
+            return Mesh(moving.mean(0), cells)
         points = store.values(roles.coordinates["points"]).double()
         if points.ndim == 2 and len(points) != shape[0] == points.shape[1]:
             points = points.T.contiguous()  # some files hold one row for each coordinate

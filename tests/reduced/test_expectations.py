@@ -1,10 +1,12 @@
 """What the defaults must reach, or refuse, on data of the kinds that users bring."""
 
+from dataclasses import replace
+
 import numpy as np
 import psutil
 import pytest
 import torch
-from nwidth.backends import Axis, Grid
+from nwidth.backends import Axis, Grid, Mesh
 from nwidth.data import Dataset, open_dataset
 from nwidth.data.metrics import relative_l2
 from nwidth.errors import NWidthError
@@ -12,6 +14,7 @@ from nwidth.gp import GPRegressor
 from nwidth.solvers import ThermalBlock
 from nwidth.solvers.reduced import POD, RBF, CertifiedReducedBasis, Interpolation, MorphingPOD, PODRegression
 from nwidth.solvers.reduced.affine import AffineReductor, greedy
+from scipy.spatial import Delaunay
 
 F64 = torch.float64
 
@@ -72,14 +75,24 @@ def test_morphing_on_a_front_that_was_not_used_for_its_weights():
     assert aligned < 0.02 and aligned < 0.1 * plain
 
 
-def test_a_mesh_for_each_sample_is_refused_with_the_remedy(tmp_path):
+def test_a_hole_that_moves(tmp_path):
+    """Points of their own for each sample: learned on the mean mesh, with the displacement or without."""
     rng = np.random.default_rng(0)
-    cells = np.array([[0, 1, 2], [1, 2, 3]])
-    np.savez(
-        tmp_path / "hole.npz", points=rng.random((5, 4, 2)), cells=cells, mu=rng.random((5, 1)), u=rng.random((5, 4))
-    )
+    base = rng.random((60, 2))
+    mu = rng.uniform(-1, 1, (40, 1))
+    points = base + 0.1 * mu[:, :, None] * np.exp(-8 * ((base - 0.5) ** 2).sum(1))[:, None]
+    u = np.sin(3 * points[:, :, 0]) * (1 + points[:, :, 1])
+    cells = Delaunay(base).simplices
+    np.savez(tmp_path / "hole.npz", points=points, cells=cells, mu=mu, u=u)
+    data = open_dataset(tmp_path / "hole.npz").load()
+    assert data.reads == ("a", "mu") and data.channels("a") == ("displacement_x", "displacement_y")
+    for reads in (data, replace(data, a=None, names={})):
+        train, test = reads[:30], reads[30:]
+        surrogate = PODRegression(GPRegressor(kernel="rbf"), rank=4)
+        surrogate.fit(train, None, seed=0)
+        assert float(relative_l2(surrogate.predict(test.inputs()).mean, test.u, test.grid).mean()) < 1e-3
     with pytest.raises(NWidthError, match=r"a mesh for each sample.*one reference mesh"):
-        open_dataset(tmp_path / "hole.npz")
+        Mesh(torch.from_numpy(points))
 
 
 @pytest.fixture(scope="module")

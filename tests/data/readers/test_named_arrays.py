@@ -69,6 +69,30 @@ def test_snapshots_on_a_mesh(write, values, same, across, depth):
     assert data.grid.cells.tolist() == [[0, 1, 2], [3, 4, 8]] and data.t is None
 
 
+@pytest.mark.parametrize("across", [True, False])
+@pytest.mark.parametrize("heat", [True, False])
+def test_a_mesh_that_moves_from_sample_to_sample(write, values, same, across, heat):
+    """Points of their own for each sample: the mean mesh, and their displacement among the inputs."""
+    u, mu, points, f = values(5, 9), values(5, 2), values(5, 9, 2), values(5, 9)
+    coords = points.transpose(0, 2, 1) if across else points
+    path, lazy = write(snapshots=u, params=mu, coords=coords, triangles=[[0, 1, 2], [3, 4, 8]], source=f)
+    fields, coordinates = {"u": "snapshots", "mu": "params", "a": "source"}, {"points": "coords", "cells": "triangles"}
+    data = open_dataset(path, Roles(fields=fields, coordinates=coordinates) if heat else None)
+    moved = (points - points.mean(0)).transpose(0, 2, 1)
+    assert isinstance(data.grid, Mesh) and np.allclose(data.grid.points.numpy(), points.mean(0), atol=1e-6)
+    same(data, lazy=lazy, u=u[:, None], mu=mu)
+    assert data.a.shape == (5, 3 if heat else 2, 9)
+    assert np.allclose(data.a[:, -2:].numpy(), moved, atol=1e-6) and data.channels("a")[-1] == "displacement_y"
+    if heat:
+        assert np.allclose(data.a[:, 0].numpy(), f)
+
+
+def test_points_of_another_count_of_samples(write, values):
+    path, _ = write(snapshots=values(5, 9), params=values(5, 2), coords=values(4, 9, 2))
+    with pytest.raises(NWidthError, match="points of 4 samples"):
+        open_dataset(path)
+
+
 def test_a_trajectory_on_a_mesh(write, values, same):
     vx, vy = values(6, 9), values(6, 9)
     path, lazy = write(
