@@ -109,9 +109,9 @@ def whole_training(nwidth, tmp_path_factory):
     return words, folder / "run"
 
 
-@pytest.mark.parametrize("after", [0.0, 0.6, 1.4])
+@pytest.mark.parametrize("after", [0.0, 1.0])
 def test_a_killed_training_resumes_to_the_same_result(nwidth, whole_training, tmp_path, after):
-    """SIGKILL at three points of the training, at whatever step it is; then the same command again."""
+    """SIGKILL at two points of the training, at whatever step it is; then the same command again."""
     words, whole = whole_training
     killed = tmp_path / "killed"
     process = nwidth.start(*words, "hydra.run.dir=killed", cwd=tmp_path)
