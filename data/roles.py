@@ -138,15 +138,16 @@ def assemble(
         raise NWidthError(f"read {store.path}", got="parameters alone", expected="a field u, a or u0")
     first_field = next(iter(found.values()))
     shape = tuple(first_field.shape[-len(space_letters) :])
-    grid, motion = make_grid(store, roles, space_letters, shape), _motion(store, roles)
-    if motion is not None:
-        if motion.shape[0] != len(first_field) or motion.shape[2] != shape[0]:
+    points = _points(store, roles, shape[0])
+    grid = make_grid(store, roles, space_letters, shape) if points is None else _mesh(store, roles, points)
+    if points is not None and points.ndim == 3 and not bool((points == points[0]).all()):
+        if len(points) != len(first_field) or points.shape[1] != shape[0]:
             raise NWidthError(
                 f"{store.path}: {roles.coordinates['points']!r}",
-                got=f"points of {motion.shape[0]} samples, {motion.shape[2]} each",
+                got=f"points of {len(points)} samples, {points.shape[1]} each",
                 expected=f"{len(first_field)} samples of {shape[0]} points, as the fields have",
             )
-        motion = motion.to(first_field.dtype)
+        motion = (points - points.mean(0)).mT.to(first_field.dtype)
         found["a"] = torch.cat([loaded(found["a"]), motion], 1) if "a" in found else motion
         moved = tuple(f"displacement_{x}" for x in "xyz"[: motion.shape[1]])
         others = tuple(f"a{i}" for i in range(found["a"].shape[1] - len(moved)))
@@ -203,36 +204,26 @@ def _mu_names(mu: Tensor | None, keys: Sequence[str]) -> dict[str, tuple[str, ..
     return {} if mu is None or mu.shape[1] != len(plain) or len(set(plain)) < len(plain) else {"mu": plain}
 
 
-def _moving_points(store: Store, roles: Roles) -> Tensor | None:
-    """Points (N, M, d) of their own for each sample, where the file holds such."""
+def _points(store: Store, roles: Roles, count: int) -> Tensor | None:
+    """Points of a mesh, (M, d), or (N, M, d) where each sample has its own; None for a grid."""
     if "points" not in roles.coordinates:
         return None
-    points = store.values(roles.coordinates["points"])
-    if points.ndim != 3:
-        return None
-    points = points.double()
-    return points.mT if points.shape[1] <= 3 < points.shape[2] else points
+    points = store.values(roles.coordinates["points"]).double()
+    if points.ndim in (2, 3) and points.shape[-2] != count == points.shape[-1]:
+        points = points.mT.contiguous()  # some files hold one row for each coordinate
+    depth = points[..., 2].flatten() if points.ndim in (2, 3) and points.shape[-1] == 3 else None
+    if depth is not None and len(depth) and bool((depth == depth[0]).all()):
+        points = points[..., :2].contiguous()  # a plane in space
+    return points
 
 
-def _motion(store: Store, roles: Roles) -> Tensor | None:
-    """How far each sample's points lie from those of the mesh, (N, d, M): an input field."""
-    points = _moving_points(store, roles)
-    return None if points is None else (points - points.mean(0)).mT.contiguous()
+def _mesh(store: Store, roles: Roles, points: Tensor) -> Mesh:
+    """The mean mesh where each sample has points of its own."""
+    cells = store.values(roles.coordinates["cells"]).long() if "cells" in roles.coordinates else None
+    return Mesh(points.mean(0) if points.ndim == 3 else points, cells)
 
 
-def make_grid(store: Store, roles: Roles, letters: str, shape: Sequence[int]) -> Grid | Mesh:
-    """A mesh where points are named: the mean one where each sample has points of its own."""
-    if "points" in roles.coordinates:
-        cells = store.values(roles.coordinates["cells"]).long() if "cells" in roles.coordinates else None
-        moving = _moving_points(store, roles)
-        if moving is not None:
-            return Mesh(moving.mean(0), cells)
-        points = store.values(roles.coordinates["points"]).double()
-        if points.ndim == 2 and len(points) != shape[0] == points.shape[1]:
-            points = points.T.contiguous()  # some files hold one row for each coordinate
-        if points.ndim == 2 and points.shape[1] == 3 and len(points) and bool((points[:, 2] == points[0, 2]).all()):
-            points = points[:, :2].contiguous()  # a plane in space
-        return Mesh(points, cells)
+def make_grid(store: Store, roles: Roles, letters: str, shape: Sequence[int]) -> Grid:
     kinds = [roles.kind] * len(letters) if isinstance(roles.kind, str) or roles.kind is None else list(roles.kind)
     lo, hi = ([v] * len(letters) if isinstance(v, int | float) else list(v) for v in (roles.lo, roles.hi))
     if not len(kinds) == len(lo) == len(hi) == len(letters):

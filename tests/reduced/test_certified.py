@@ -1,5 +1,7 @@
 """The certified reduced basis as a surrogate, and against pyMOR and the solutions of others."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -143,6 +145,18 @@ def test_the_elasticity_block_from_a_hundred_snapshots():
     mu = data.mu[100:]
     u = reductor.reduce().reconstruct(reductor.reduce().solve(mu), mu)
     assert float(((u - data.u[100:]).flatten(1).norm(dim=1) / data.u[100:].flatten(1).norm(dim=1)).mean()) < 6e-3
+
+
+def test_modes_do_not_depend_on_the_size_of_a_training_solution():
+    problem = ThermalBlock()
+    data = problem.simulate(range(16), 0, problem.grid(8))
+    sizes = 10.0 ** torch.linspace(-3, 3, 12, dtype=torch.float64)[:, None, None]
+    answers = []
+    for u in (data[:12].u, sizes * data[:12].u):
+        surrogate = CertifiedReducedBasis(method="pod", rank=4)
+        surrogate.fit(replace(data[:12], u=u), None)
+        answers.append(surrogate.predict(data[12:].inputs()).mean)
+    assert torch.allclose(*answers, rtol=0, atol=1e-9 * float(data.u.abs().max()))
 
 
 def test_scm_is_taken_where_min_theta_does_not_hold():
