@@ -202,6 +202,29 @@ def test_a_disc_with_a_hole():
     assert found.error(test) < 1e-3 and not find_corners(inner, edge)
 
 
+def test_intervals_of_few_scattered_points_hold_the_solution_and_its_slopes():
+    """sin 5x cos 4y in a disc, 100 points: all the convergence that fewer points promise would be too much."""
+
+    def u(x):
+        return torch.sin(5 * x[:, 0]) * torch.cos(4 * x[:, 1])
+
+    @dataclass(frozen=True, kw_only=True)
+    class Waves(Plane):
+        def exact(self, x):
+            return u(x)
+
+        def source(self, x):
+            return -41 * u(x)
+
+    draws = torch.rand(20000, 2, generator=torch.Generator().manual_seed(1), dtype=D) * 2 - 1
+    draws, edge = draws[draws.norm(dim=1) < 1], circle(60, 1.0)
+    found, test = GP().solve(Waves(), cloud=Cloud(draws[:100], edge, u(edge))), draws[100:1600]
+    for order in [(0, 0), (1, 0), (0, 1)]:
+        mean, std = found.predict(test, order)
+        exact = derivative(u, test, order) if any(order) else u(test)
+        assert float(((mean - exact).abs() < 1.96 * std).double().mean()) > 0.88
+
+
 @pytest.mark.parametrize("degrees", [230, 270, 300])
 @pytest.mark.parametrize("offset", [0.0, 0.25, 0.5])
 def test_corners_are_found_whether_or_not_a_point_lies_in_them(degrees, offset):
