@@ -85,6 +85,9 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
+PLAIN = {bool, int, float, str, type(None)}  # what a state may hold beside tensors, in lists and dicts
+
+
 def save_state(path: str | Path, state: Mapping[str, Any]) -> None:
     """Write nested dicts and lists of tensors, numbers, strings, booleans and None as one safetensors file.
 
@@ -109,6 +112,8 @@ def _strip(value: Any, tensors: dict[str, Tensor], name: str) -> Any:
     if isinstance(value, Mapping):
         return {str(k): _strip(v, tensors, f"{name}/{k}" if name else str(k)) for k, v in value.items()}
     if isinstance(value, list | tuple):
+        if PLAIN.issuperset(map(type, value)):
+            return list(value)
         return [_strip(v, tensors, f"{name}/{i}") for i, v in enumerate(value)]
     if value is None or isinstance(value, bool | int | float | str):
         return value
@@ -141,6 +146,8 @@ def load_state(path: str | Path, device: torch.device | str = "cpu") -> dict[str
                     raise NWidthError(f"load {path}", got=f"no tensor {key!r}", expected="a whole file")
                 return torch.view_as_complex(tensors[key]) if kind == "$complex" else tensors[key]
             return {k: restore(v) for k, v in value.items()}
-        return [restore(v) for v in value] if isinstance(value, list) else value
+        if not isinstance(value, list) or PLAIN.issuperset(map(type, value)):
+            return value
+        return [restore(v) for v in value]
 
     return restore(tree)

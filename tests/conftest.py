@@ -31,6 +31,11 @@ def realdata() -> Path:
     return folder
 
 
+PRELOAD = [
+    *("hydra.main", "torch._dynamo", "nwidth.conf"),
+    *(f"nwidth.commands.{name}" for name in ("train", "compare", "solve", "generate", "info", "sweep")),
+    *(f"nwidth.training.{name}" for name in ("engine", "plots", "data_pictures", "growth", "coefficients")),
+]
 COMMAND = """
 import os, sys
 import torch
@@ -51,9 +56,7 @@ class CommandLine:
 
     def __init__(self, folder: Path):
         self.parent = multiprocessing.get_context("forkserver")
-        self.parent.set_forkserver_preload(
-            ["nwidth.commands.train", "nwidth.commands.compare", "nwidth.commands.solve"]
-        )
+        self.parent.set_forkserver_preload(PRELOAD)
         self.outputs = [folder / name for name in ("out", "err")]
 
     def start(self, *arguments, cwd, **environment):

@@ -162,38 +162,41 @@ class Painter:
 
     def _mesh(self, ax: Axes, field: np.ndarray, lo: float, hi: float, cmap: str, label: str | None, bar: bool) -> None:
         assert isinstance(self.grid, Mesh)
-        points = self.grid.points.numpy()
-        triangles = None if self.grid.cells is None or self.dims != 2 else _triangles(self.grid.cells.numpy())
-        shown: Any
-        if triangles is not None:
-            x, y = points.T
-            shown = ax.tripcolor(
-                x, y, field, triangles=triangles, shading="gouraud", vmin=lo, vmax=hi, cmap=cmap, rasterized=True
-            )
-        else:
-            keep = np.ones(len(points), dtype=bool)
-            if self.dims > 2:  # the points near the middle plane
-                z = points[:, 2]
-                middle, thick = (z.min() + z.max()) / 2, max(float(np.ptp(z)), 1e-300)
-                keep = np.abs(z - middle) <= max(0.05 * thick, float(np.abs(z - middle).min()) * 1.001)
-                ax.text(
-                    0.02,
-                    0.97,
-                    f"z near {middle:.3g}",
-                    transform=ax.transAxes,
-                    fontsize=7,
-                    va="top",
-                    color="w",
-                    bbox=_BOX,
-                )
-            size = float(np.clip(4e3 / max(keep.sum(), 1), 1, 30))
-            x, y = points[keep, :2].T
-            shown = ax.scatter(x, y, c=field[keep], s=size, vmin=lo, vmax=hi, cmap=cmap, rasterized=True)
-        spans = np.ptp(points[:, :2], axis=0)
+        shown = draw_mesh(ax, self.grid, field, lo, hi, cmap)
+        spans = np.ptp(self.grid.points[:, :2].numpy(), axis=0)
         ax.set_aspect("equal" if 0.25 <= spans[1] / max(spans[0], 1e-300) <= 4 else "auto")
         ax.set(xlabel=_with_unit("x", self.data), ylabel=_with_unit("y", self.data))
         if bar:
             _bar(ax, shown, label)
+
+
+def draw_mesh(ax: Axes, mesh: Mesh, field: np.ndarray, lo: float, hi: float, cmap: str) -> Any:
+    """Values at the points of a mesh: its triangles where it has them, else dots (in 3D those near the middle)."""
+    points = mesh.points.numpy()
+    triangles = None if mesh.cells is None or mesh.ndim != 2 else _triangles(mesh.cells.numpy())
+    if triangles is not None:
+        x, y = points.T
+        return ax.tripcolor(
+            x, y, field, triangles=triangles, shading="gouraud", vmin=lo, vmax=hi, cmap=cmap, rasterized=True
+        )
+    keep = np.ones(len(points), dtype=bool)
+    if mesh.ndim > 2:
+        z = points[:, 2]
+        middle, thick = (z.min() + z.max()) / 2, max(float(np.ptp(z)), 1e-300)
+        keep = np.abs(z - middle) <= max(0.05 * thick, float(np.abs(z - middle).min()) * 1.001)
+        ax.text(
+            0.02,
+            0.97,
+            f"z near {middle:.3g}",
+            transform=ax.transAxes,
+            fontsize=7,
+            va="top",
+            color="w",
+            bbox=_BOX,
+        )
+    size = float(np.clip(4e3 / max(keep.sum(), 1), 1, 30))
+    x, y = points[keep, :2].T
+    return ax.scatter(x, y, c=field[keep], s=size, vmin=lo, vmax=hi, cmap=cmap, rasterized=True)
 
 
 def _bar(ax: Axes, shown: Any, label: str | None) -> None:

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from ..backends import Grid, Mesh, grid_from_dict
 from ..data.files import load_state, whole_file
+from .painter import draw_mesh
 from .runs import PICTURES
 
 COLORS = plt.get_cmap("tab10").colors  # type: ignore[attr-defined]
@@ -81,14 +82,24 @@ def draw_all(report: Mapping[str, Any], folder: Path) -> list[tuple[str, Path]]:
 
 
 def save(figure: Figure, path: Path) -> Path:
+    """Write a picture. Figures make their own margins: a tight box or a layout engine draws all of them twice."""
     with whole_file(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110, bbox_inches="tight")
+        figure.savefig(temporary, format="png", dpi=110)
     plt.close(figure)
     return path
 
 
+def _legend_beside(figure: Figure, ax: Axes) -> None:
+    """A legend to the right of the axes, which leave room for its longest line."""
+    longest = max((len(text) for text in ax.get_legend_handles_labels()[1]), default=0)
+    inches = 0.5 + 0.075 * longest
+    figure.set_size_inches(6.6 + inches, 4.6)
+    figure.subplots_adjust(left=0.8 / (6.6 + inches), right=6.5 / (6.6 + inches), bottom=0.13, top=0.97)
+    ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+
+
 def error_against_cost(test: Sequence[Mapping[str, Any]], color: Mapping[str, Any]) -> Figure:
-    figure, ax = plt.subplots(figsize=(8.6, 4.6))
+    figure, ax = plt.subplots()
     for e in test:
         x, y = max(e["fit_cpu_seconds"] or 0.0, 1e-3), e["rel_l2"]
         ax.plot([x, x], [y["median"], y["max"]], color=color[e["surrogate"]], lw=1, alpha=0.6)
@@ -97,7 +108,7 @@ def error_against_cost(test: Sequence[Mapping[str, Any]], color: Mapping[str, An
     if len(front) > 1:
         ax.step(*zip(*front), where="post", color="0.5", lw=1, ls="--", zorder=0, label="Pareto front")
     ax.set(xscale="log", yscale="log", xlabel="fit, CPU-seconds", ylabel="relative L2 error (test)")
-    ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    _legend_beside(figure, ax)
     ax.grid(True, which="both", alpha=0.2)
     return figure
 
@@ -105,7 +116,7 @@ def error_against_cost(test: Sequence[Mapping[str, Any]], color: Mapping[str, An
 def error_against_width(
     test: Sequence[Mapping[str, Any]], width: Mapping[str, Any], color: Mapping[str, Any]
 ) -> Figure:
-    figure, ax = plt.subplots(figsize=(8.6, 4.6))
+    figure, ax = plt.subplots()
     floor = 1e-8
     for key, style, label in (
         ("error", "-", "best linear space, these samples"),
@@ -141,7 +152,7 @@ def error_against_width(
     ax.set(yscale="log", xlabel="dimension n of the linear space", ylabel="relative error")
     ax.set_xscale("symlog", linthresh=10)
     ax.set_xlim(-0.5, 1.4 * edge)
-    ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    _legend_beside(figure, ax)
     ax.grid(True, which="both", alpha=0.2)
     return figure
 
@@ -183,7 +194,7 @@ def _curves(
     **axes: str,
 ) -> Figure:
     """One line for each row that ``curve`` has points for, in its surrogate's color."""
-    figure, ax = plt.subplots(figsize=(7, 4.2))
+    figure, ax = plt.subplots(figsize=(7, 4.2), gridspec_kw={"left": 0.11, "right": 0.98, "bottom": 0.12, "top": 0.97})
     labelled = set()
     for row in rows:
         points, name = curve(row), row["surrogate"]
@@ -200,8 +211,10 @@ def samples(state: Mapping[str, Any], title: str) -> Figure:
     """Rows: median and worst sample. Columns: input, truth, prediction, error; curves in 1D, images in 2D."""
     where = Where(grid_from_dict(state["grid"]), state["t"])
     labels = [k for k in ("median", "worst") if k in state]
+    height = 2.9 * len(labels)
+    room = {"left": 0.045, "right": 0.985, "bottom": 0.5 / height, "top": 1 - 0.35 / height, "wspace": 0.22}
     figure, axes = plt.subplots(
-        len(labels), 4, figsize=(13.5, 2.9 * len(labels)), squeeze=False, constrained_layout=True
+        len(labels), 4, figsize=(13.5, height), squeeze=False, gridspec_kw={**room, "hspace": 0.35}
     )
     for row, label in zip(axes, labels):
         entry = state[label]
@@ -217,6 +230,13 @@ def samples(state: Mapping[str, Any], title: str) -> Figure:
         row[2].set_title(f"{title}: error {entry['error']:.3g}", fontsize=9)
         row[3].set_title("prediction - truth", fontsize=9)
     return figure
+
+
+def _bar(ax: Axes, shown: Any) -> None:
+    bar = ax.figure.colorbar(shown, ax=ax, shrink=0.85)
+    bar.formatter.set_powerlimits((-2, 4))  # one power of ten for all labels, which then fit beside the panel
+    bar.ax.yaxis.get_offset_text().set(size=8, ha="left")
+    bar.ax.tick_params(labelsize=8)
 
 
 class Where:
@@ -252,13 +272,11 @@ class Where:
                 extent=(x.lo, x.hi, self.t[0] - step / 2, self.t[-1] + step / 2),
             )
             ax.set(xlabel=x.name, ylabel="t")
-            ax.figure.colorbar(shown, ax=ax, shrink=0.85)
+            _bar(ax, shown)
             return
         field = (u[-1] if timed else u)[0]
         if isinstance(self.grid, Mesh) and self.grid.ndim > 1:
-            points = self.grid.points.numpy()
-            dots = ax.scatter(points[:, 0], points[:, 1], c=field, s=4, vmin=lo, vmax=hi, cmap=cmap)
-            ax.figure.colorbar(dots, ax=ax, shrink=0.85)
+            _bar(ax, draw_mesh(ax, self.grid, field, lo, hi, cmap))
         elif field.ndim == 1:
             at = self.grid.coordinates()[0].numpy()
             order = np.argsort(at)
@@ -283,7 +301,7 @@ class Where:
                 extent=(axes[0].lo, axes[0].hi, axes[1].lo, axes[1].hi),
             )
             ax.set(xlabel=axes[0].name, ylabel=axes[1].name)
-            ax.figure.colorbar(shown, ax=ax, shrink=0.85)
+            _bar(ax, shown)
 
     def input(self, ax: Axes, given: Any) -> None:
         if given is None:
