@@ -26,7 +26,7 @@ demo: $(STAMP)
 	@echo "         $(CURDIR)/demo/burgers/report.html"
 
 test: lint types $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
