@@ -82,7 +82,11 @@ def draw_all(report: Mapping[str, Any], folder: Path) -> list[tuple[str, Path]]:
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a picture. Figures make their own margins: a tight box or a layout engine draws all of them twice."""
+    """Write a picture, drawn once: the layout is found before, and no box is fitted to what was drawn."""
+    layout = figure.get_layout_engine()
+    if layout is not None:
+        layout.execute(figure)
+        figure.set_layout_engine(None)
     with whole_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
     plt.close(figure)
