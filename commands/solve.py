@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -33,6 +34,8 @@ def run(config: dict[str, Any], folder: Path) -> None:
     if not hasattr(solver, "solve"):
         raise NWidthError("solve", got=f"solver={type(solver).__name__}", expected="a class with solve(equation)")
     default = 401 if equation.ndim == 1 else 101 if equation.ndim == 2 else 31
+    if config["out"] and Path(config["out"]).suffix != ".npz":
+        raise NWidthError("solve", got=f"out={config['out']}", expected="a name that ends in .npz")
     n = default if config["resolution"] is None else whole_number("resolution", config["resolution"], 2)
     given = read_given(config, solver)
     before = cpu_seconds()
@@ -84,8 +87,9 @@ def _arrays(path: str, names: tuple[str, ...], optional: tuple[str, ...] = ()) -
     try:
         with np.load(path, allow_pickle=False) as file:
             found = {k: file[k] for k in (*names, *optional) if k in file.files}
-    except (ValueError, OSError) as error:
-        raise NWidthError(str(path), got=str(error).splitlines()[0], expected="an .npz file of numbers") from None
+    except (ValueError, OSError, BadZipFile) as error:
+        got = "Python objects" if "Object arrays" in str(error) else "another kind of file, or a damaged one"
+        raise NWidthError(str(path), got=got, expected="an .npz file of numbers") from None
     missing = [k for k in names if k not in found]
     if missing:
         raise NWidthError(str(path), got=f"no {', '.join(missing)}", expected=", ".join(names))

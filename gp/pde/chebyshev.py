@@ -74,7 +74,7 @@ class Chebyshev:
                 "Chebyshev.solve", got=f"unknown {list(equation.unknown)}", expected="none", fix="solver=gp"
             )
         answer = self._answer(equation, self._counts(equation))
-        return _solution(equation, "chebyshev", answer, [answer.record()])
+        return _solution(equation, "chebyshev", answer, [answer.record()], answer.notes())
 
     def _counts(self, equation: Equation) -> tuple[int, ...]:
         return equation.shape if self.points is None else replace(equation, points=self.points).shape

@@ -34,9 +34,8 @@ class Equation:
     """sum_o c_o(x; p) d^o u + N(u, derivatives; x, p) = f(x) on the box [lower, upper], conditions on its sides.
 
     A user's own equation is a frozen dataclass like this one with ``terms``, ``source`` and ``conditions``; where it
-    has
-    them, ``nonlinear`` (with ``nonlinear_in`` naming the derivatives that it reads), ``exact``, and ``unknown``, the
-    parameters p to be inferred with first guesses.
+    has them, ``nonlinear`` (with ``nonlinear_in`` naming the derivatives that it reads), ``exact``, and ``unknown``:
+    the parameters p to be inferred, with first guesses.
 
     ``points``: collocation points a side. ``jitter``: moves inner points by up to this share of half a spacing (drawn
     with ``seed``); points are then scattered. Points are (n, d) in double precision throughout.

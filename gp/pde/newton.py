@@ -47,8 +47,7 @@ class Newton:
     """minimise |r(w, p)|^2 + lambda |w|^2_S: r linearised about the last iterate, steps halved until it falls.
 
     Linear equations take one step. Parameters are weights about their first guess, with a prior ten times as wide as
-    the
-    rows' own scale.
+    the rows' own scale.
     """
 
     def __init__(self, collocation: Collocation, rows: Rows, iterations: int):

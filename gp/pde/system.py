@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -11,6 +12,8 @@ from torch import Tensor
 from ...errors import NWidthError
 from .equation import Cloud, Condition, Equation, Observations, Order, coefficient
 from .features import FourierFeatures
+
+UNRESOLVED = 0.1  # error of unseen rows, relative to their size, at which the reader is warned
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ def condition_block(equation: Equation, condition: Condition, points: Tensor) ->
 class Collocation:
     """Everything that is known of u, at scattered points: inner points, blocks of conditions, observations.
 
-    Raises NWidthError for points given twice, NaN, single precision.
+    Raises NWidthError for points given twice, NaN, single precision, observations outside the domain or of no noise.
     """
 
     def __init__(
@@ -75,11 +78,32 @@ class Collocation:
             values = torch.as_tensor(observations.values).double()
             if values.shape != (len(points),):
                 raise NWidthError("Observations", got=f"values {tuple(values.shape)}", expected=f"({len(points)},)")
+            self._inside(points)
+            std = observations.std
+            if std is not None and not (math.isfinite(std) and std > 0):
+                raise NWidthError(
+                    "Observations",
+                    got=f"std={std}",
+                    expected="a positive number, or None",
+                    fix="leave std out to have the noise learned, or give what the instrument promises",
+                )
             self.data = Block(points, {zero_order(equation.ndim): 1.0}, values)
         given = [self.f, *(b.values for b in self.blocks), *([self.data.values] if observations is not None else [])]
         if not all(bool(torch.isfinite(v).all()) for v in given):
             raise NWidthError(type(equation).__name__, got="NaN or infinite sources or values", expected="finite ones")
         self.guess = {k: float(v) for k, v in equation.unknown.items()}
+
+    def _inside(self, points: Tensor) -> None:
+        for i, (lower, upper) in enumerate(self.box):
+            x, room = points[:, i], 1e-9 * (upper - lower)
+            beyond = (x < lower - room) | (x > upper + room)
+            if bool(beyond.any()):
+                raise NWidthError(
+                    "observations",
+                    got=f"{int(beyond.sum())} of {len(x)} outside the domain, such as {float(x[beyond][0]):.6g}",
+                    expected=f"coordinate {i} in [{lower:.6g}, {upper:.6g}]",
+                    fix="the solution is not known beyond the domain: leave them out, or enlarge it",
+                )
 
     def without(self, left: Tensor, number: int, every: int) -> Collocation:
         """All but some inner points (a mask) and, of a cloud, one in ``every`` boundary points from ``number`` on."""

@@ -16,7 +16,7 @@ from .basis import Basis, all_along
 from .equation import Equation, Order, coefficient, product
 from .factors import Space
 from .sylvester import KroneckerSum
-from .system import unseen_points
+from .system import UNRESOLVED, unseen_points
 
 
 def terms_of(equation: Equation, x: Tensor) -> dict[Order, float | Tensor]:
@@ -43,6 +43,17 @@ class Answer:
             "residual": self.residual,
             "held_out": self.between,
         }
+
+    def notes(self) -> list[str]:
+        """What a reader has to know of an answer that is not to be trusted."""
+        found = []
+        if not self.between <= UNRESOLVED:
+            found.append(
+                f"the equation is not resolved (its residual between the points is {self.between:.1g}): raise points"
+            )
+        if not self.converged:
+            found.append(f"Newton's method stopped at a residual of {self.residual:.1g}: raise iterations")
+        return found
 
 
 class Task:

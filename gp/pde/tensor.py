@@ -118,13 +118,6 @@ class TensorSpace:
 
     def _solution(self, task: Task, features: FourierFeatures, best: Answer, found: Sequence[Answer]) -> Solution:
         equation = task.equation
-        notes = []
-        if best.between > 0.1:
-            notes.append(
-                f"the equation is not resolved (its residual between the points is {best.between:.1g}): raise points"
-            )
-        if not best.converged:
-            notes.append(f"Newton's method stopped at a residual of {best.residual:.1g}: raise iterations")
         spread: list[Spread] = []
 
         def predictor(x: Tensor, order: Order) -> tuple[Tensor, Tensor]:
@@ -142,5 +135,13 @@ class TensorSpace:
             for i, line in enumerate(best.space.lines)
         ]
         return Solution(
-            equation, "gp", predictor, best.residual, {}, [a.record() for a in found], best.record(), spectrum, notes
+            equation,
+            "gp",
+            predictor,
+            best.residual,
+            {},
+            [a.record() for a in found],
+            best.record(),
+            spectrum,
+            best.notes(),
         )

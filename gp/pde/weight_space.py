@@ -14,17 +14,17 @@ from ...errors import NWidthError
 from .calibration import Checked, check
 from .corners import Corner, CornerFeatures, find_corners
 from .equation import Cloud, Equation, Observations, Order
-from .evidence import Posterior, held_out, learn
+from .evidence import Posterior, condition, held_out, learn
 from .features import EXTENSION, FourierFeatures
 from .lines import find_lines
 from .newton import Newton, State
 from .solution import Solution
 from .spectrum import Mixture
-from .system import Collocation
+from .system import UNRESOLVED, Collocation
 
 OVERSAMPLING = 1.05  # points for each feature of the narrowest band
 RESOLVED = 1e-4  # error of held-out rows at which no wider band is tried
-UNRESOLVED = 0.1  # error at which the reader is warned
+CONTRADICTED = 5.0  # distance of observations, in their standard deviations, at which the reader is warned
 
 
 @dataclass(frozen=True)
@@ -60,15 +60,11 @@ class WeightSpace:
     """u = sum_k w_k phi_k, w_k ~ N(0, s^2 S_k): rows of the equation, conditions and observations as one least squares.
 
     S starts as the prior under which the equation's left-hand side is white, and becomes a mixture of bumps whose
-    weights
-    maximise the marginal likelihood. Bands are tried from the narrowest that the points resolve, until one predicts
-    rows
-    that were held out; the narrowest that does it about as well as any wins. Nonlinear equations: Gauss-Newton
-    steps, halved until the residual falls;
-    parameters are weights with a wide prior. Standard deviations grow until they account for the residual
-    between the points, where the source is a function. In one dimension sharp lines are looked for (``lines``) and
-    kept where the
-    evidence wants them.
+    weights maximise the marginal likelihood. Bands are tried from the narrowest that the points resolve, until one
+    predicts rows that were held out; the narrowest that does it about as well as any wins. Nonlinear equations:
+    Gauss-Newton steps, halved until the residual falls; parameters are weights with a wide prior. Standard deviations
+    grow until they account for the residual between the points, where the source is a function. In one dimension sharp
+    lines are looked for (``lines``) and kept where the evidence wants them.
 
     The frequencies are multiples of 2 pi / (extension length), ``extension`` irrational: they hold no wave of the truth
     by construction.
@@ -199,6 +195,12 @@ class WeightSpace:
         if not best.state.converged:
             notes.append(f"Gauss-Newton steps stopped at a residual of {best.state.residual:.1g}: raise iterations")
 
+        if (missed := contradiction(collocation, best)) > CONTRADICTED:
+            notes.append(
+                f"observations are {missed:.2g} standard deviations (root mean square) off what the equation says "
+                "without them: the two contradict each other, or the points do not resolve the equation"
+            )
+
         def predictor(x: Tensor, order: Order) -> tuple[Tensor, Tensor]:
             means, stds = [], []
             for part in x.split(max(1, 2**23 // len(posterior.mean))):
@@ -225,6 +227,18 @@ class WeightSpace:
             _spectrum(best),
             notes,
         )
+
+
+def contradiction(collocation: Collocation, fit: Fit) -> float:
+    """Root mean square distance of the observations from the answer to the other rows, in standard deviations of both;
+    0 where their noise is learned."""
+    if collocation.observations is None or collocation.observations.std is None:
+        return 0.0
+    state, n = fit.state, len(collocation.data.points)
+    A, y = state.A[-n:], state.y[-n:]
+    others = condition(state.A[:-n], state.y[:-n], torch.cat([fit.density, state.wide]))
+    both = (others.std(A).square() + fit.posterior.noise**2).sqrt()
+    return float(((y - A @ others.mean) / both).square().mean().sqrt())
 
 
 def _spectrum(fit: Fit) -> list[tuple[Tensor, Tensor]]:

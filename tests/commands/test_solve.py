@@ -111,9 +111,16 @@ def test_an_irregular_domain_from_a_file(solve, tmp_path):
         (["problem=poisson_force", "solver=chebyshev", "cloud=bad.npz"], "boundary"),
         (["problem=poisson_sin100", 'problem.solution="open(1)"'], "open(1)"),
         (["problem=poisson_sin100", "solver=none"], "none"),
+        (["problem=poisson_sin100", "out=u.txt"], ".npz"),
+        (["problem=poisson_sin100", "observations=text.npz"], "another kind of file"),
+        (["problem=poisson_sin100", "observations=beyond.npz"], "1 of 2 outside the domain, such as 50"),
+        (["problem=poisson_sin100", "observations=exact.npz"], "std=0.0"),
     ],
 )
 def test_mistakes_are_told_in_one_line(solve, words, said, tmp_path):
+    (tmp_path / "text.npz").write_text("hello")
+    np.savez(tmp_path / "beyond.npz", points=np.array([[1.0], [50.0]]), values=np.zeros(2), std=1e-3)
+    np.savez(tmp_path / "exact.npz", points=np.array([[1.0]]), values=np.zeros(1), std=0.0)
     np.savez(tmp_path / "bad.npz", interior=np.zeros((3, 2)))
     done = solve(*words, cwd=tmp_path)
     assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr, done.stderr

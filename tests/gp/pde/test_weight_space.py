@@ -135,6 +135,14 @@ def test_an_unknown_coefficient_from_noisy_observations():
         assert found.error(line(101)) < 2e-3
 
 
+@pytest.mark.parametrize("off", [0.0, 0.05])
+def test_observations_that_contradict_the_equation_are_told(off):
+    equation = PoissonEquation(solution="sin(9*x)", points=60)
+    at = torch.tensor([[0.2], [0.5], [0.7]], dtype=D)
+    found = GP().solve(equation, observations=Observations(at, equation.exact(at) + off, 1e-3))
+    assert any("contradict" in n for n in found.notes) == bool(off), found.notes
+
+
 def test_observations_make_up_for_missing_conditions():
     @dataclass(frozen=True, kw_only=True)
     class Open(PoissonEquation):
