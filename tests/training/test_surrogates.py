@@ -24,7 +24,14 @@ FITS = {  # surrogates that are for some data only, and which of ``data`` those 
     "random_grid": ("darcy",),
     **dict.fromkeys(["autoregressive", "dmd", "operator_inference", "persistence"], ("burgers",)),
 }
-QUICK = {"morphing_pod": ["surrogate.steps=5"]}  # what makes a long fit short
+QUICK = {  # what makes a long fit short
+    "ensemble": ["surrogate.members=2"],
+    "fno_pinn": ["surrogate.network.layers=2"],
+    "morphing_pod": ["surrogate.steps=3", "surrogate.widths=[0.2,0.08]", "surrogate.regressor.steps=10"],
+    "operator_inference": ["surrogate.ranks=[2,4]"],
+    "pod_mlp": ["surrogate.regressor.steps=10", "surrogate.max_rank=4"],
+    "random_grid": ["surrogate.network.nodes=8", "surrogate.modes=6", "surrogate.points=17"],
+}
 KINDS = ("darcy", "burgers")
 SHORT = ["training.steps=2", "training.tensorboard=false", "training.device=cpu"]
 
