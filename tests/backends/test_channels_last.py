@@ -45,10 +45,15 @@ def test_the_same_as_transform(bases, shape, modes, dtype):
     assert torch.allclose(u.movedim(-1, 1), t.inverse(expected, finer, modes), **close)
 
 
-@pytest.mark.parametrize(("bases", "shape", "modes"), [c for c in CASES if len(c[0]) < 3], ids=str)
+@pytest.mark.parametrize(
+    ("bases", "shape", "modes"),
+    [([F], (8,), (4,)), ([F], (5,), (5,)), ([F, F], (5, 4), (3, 3)), ([F, COS], (5, 4), (3, 3)),
+     ([LONG, LONG], (5, 4), (4, 4)), ([CHEB, CHEB], (5, 4), (3, 3))],
+    ids=str,
+)  # fmt: skip
 def test_gradients(bases, shape, modes):
     t = Transform(bases)
-    x = torch.randn(2, *shape, 2, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(1, *shape, 2, dtype=torch.float64, requires_grad=True)
 
     def through(x):
         return synthesise_last(t, analyse_last(t, x, modes) ** 2, modes, shape)

@@ -1,9 +1,7 @@
-"""Two processes that hold some rows each, against one that holds all. As a script this file is one of them."""
+"""Two processes that hold some rows each, against one that holds all."""
 
 import json
-import os
-import subprocess
-import sys
+import traceback
 from pathlib import Path
 
 import pytest
@@ -56,6 +54,15 @@ FAULTS = {
 
 
 def worker(rank: int, folder: Path) -> None:
+    try:
+        work(rank, folder)
+    except BaseException:
+        (folder / f"failed{rank}").write_text(traceback.format_exc())
+        raise
+
+
+def work(rank: int, folder: Path) -> None:
+    torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=WORLD)
     found = {}
     for name, sizes, a, options in cases():
@@ -81,17 +88,16 @@ def worker(rank: int, folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(nwidth, tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    workers = [
-        subprocess.Popen([sys.executable, __file__, str(r), str(folder)], env=environment, stderr=subprocess.PIPE)
-        for r in range(WORLD)
-    ]
+    workers = [nwidth.parent.Process(target=worker, args=(r, folder)) for r in range(WORLD)]
+    for w in workers:
+        w.start()
     try:
         for w in workers:
-            _, errors = w.communicate(timeout=120)
-            assert w.returncode == 0, errors.decode()[-2000:]
+            w.join(120)
+        failed = [p.read_text() for p in folder.glob("failed*")]
+        assert [w.exitcode for w in workers] == [0] * WORLD, "\n".join(failed)
     finally:
         for w in workers:
             w.kill()
@@ -148,7 +154,3 @@ def test_no_group_is_made_behind_the_callers_back():
     with pytest.raises(NWidthError, match="no process group"):
         distributed_svd(torch.ones(3, 2))
     assert not dist.is_initialized()
-
-
-if __name__ == "__main__":
-    worker(int(sys.argv[1]), Path(sys.argv[2]))

@@ -112,8 +112,8 @@ def test_distant_windows_of_one_trajectory_are_read_apart(tmp_path, watched):
     assert torch.equal(batch["past"][0, 0], data.u[0, 36]) and torch.equal(batch["future"][2, 0], data.u[0, 3])
 
 
-@pytest.mark.parametrize("start", ["fork", "spawn"])
-def test_workers_read_what_one_process_reads(tmp_path, start):
+@pytest.mark.parametrize("start", ["fork", "forkserver"])
+def test_workers_read_what_one_process_reads(nwidth, tmp_path, start):  # nwidth: its server has the package loaded
     data = make()
     save_dataset(tmp_path / "d.h5", data)
     windows = Windows(open_dataset(tmp_path / "d.h5"), history=2)

@@ -172,7 +172,7 @@ def test_precision_seed_and_state():
 
 
 def test_compiles_without_graph_breaks():
-    net = LSM(1, 1, Grid((Axis("nodal", 12), Axis("periodic", 10))), width=8).eval()
+    net = LSM(1, 1, Grid((Axis("nodal", 12), Axis("periodic", 10))), width=8, levels=1).eval()
     compiled = torch.compile(net, fullgraph=True, backend="eager")
     for shape in ((12, 10), (15, 21)):
         x = torch.randn(2, 1, *shape)

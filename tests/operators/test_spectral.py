@@ -101,11 +101,11 @@ def test_weights_act_on_the_same_modes_at_every_resolution():
 
 
 def test_gradcheck_of_input_and_weights():
-    conv = SpectralConv(2, 2, (3, 4)).double()
-    x = torch.randn(2, 2, 5, 6, dtype=torch.float64, requires_grad=True)
+    conv = SpectralConv(1, 2, (2, 3)).double()
+    x = torch.randn(2, 1, 4, 5, dtype=torch.float64, requires_grad=True)
 
     def run(x, weight, bias):
-        return torch.func.functional_call(conv, {"weight": weight, "bias": bias}, (x, (4, 7)))
+        return torch.func.functional_call(conv, {"weight": weight, "bias": bias}, (x, (3, 6)))
 
     assert torch.autograd.gradcheck(run, (x, conv.weight, conv.bias))
     assert torch.autograd.gradgradcheck(run, (x, conv.weight, conv.bias))
@@ -166,11 +166,11 @@ def test_dtypes_autocast_and_state():
     assert not any(v.is_complex() for v in conv.state_dict().values())
 
 
-@pytest.mark.parametrize("shape", [(16,), (12, 10)])
-def test_compiles_without_graph_breaks(shape):
+@pytest.mark.parametrize(("shape", "backend"), [((16,), "eager"), ((12, 10), "aot_eager")])
+def test_compiles_without_graph_breaks(shape, backend):
     conv = SpectralConv(2, 3, (6,) * len(shape))
-    compiled = torch.compile(conv, fullgraph=True, backend="aot_eager")
-    for n in (1, 2, 3):  # the second and third resolution compile with dynamic shapes
+    compiled = torch.compile(conv, fullgraph=True, backend=backend)
+    for n in (1, 2):  # the second resolution compiles with dynamic shapes
         x = torch.randn(2, 2, *(n * s for s in shape), requires_grad=True)
         y = compiled(x)
         assert relative(y, conv(x)) < 1e-5

@@ -150,7 +150,7 @@ def test_training_by_physics_alone_approaches_the_solution():
     def network(in_channels, out_channels, grid):
         return FNO(in_channels, out_channels, grid, modes=6, width=12, layers=2)
 
-    settings = TrainingSettings(steps=150, batch_size=24, progress=False, tensorboard=False, device="cpu")
+    settings = TrainingSettings(steps=90, batch_size=24, progress=False, tensorboard=False, device="cpu")
     loss = PhysicsResidual(norm="energy")
     surrogate = NeuralSurrogate(network, lambda p: torch.optim.Adam(p, lr=1e-2), loss, training=settings)
     surrogate.fit(blind, None)

@@ -18,7 +18,7 @@ FIELD = GaussianField(scale=6.0, tau=3.0, alpha=2.0, modes=1)  # a constant and 
 LAW = Darcy(ndim=1, points="nodal", a=LogNormal(field=FIELD))
 
 
-def surrogate(steps=300, batch_size=24, **options):
+def surrogate(steps=200, batch_size=12, **options):
     settings = TrainingSettings(steps=steps, batch_size=batch_size, progress=False, tensorboard=False, device="cpu")
     network, optimizer = partial(GridInvariantNet), partial(torch.optim.Adam, lr=5e-3)
     return RandomGridProcess(network, optimizer, OneCycle(), settings, **options)
@@ -100,7 +100,7 @@ def test_data_sets_of_any_resolution_and_a_saved_process(trained, tmp_path):
 
 def test_the_inverse_finds_the_field_from_noisy_values(trained, truth):
     s, _ = trained
-    infer = s.inverse(partial(GridInvariantNet, nugget=1e-2), noise=0.005, steps=300, batch_size=24, lr=2e-2)
+    infer = s.inverse(partial(GridInvariantNet, nugget=1e-2), noise=0.005, steps=200, batch_size=12, lr=2e-2)
     points, x = random(40, 1, seed=5), truth.x[::40]
     at = (points[:, 0] * 4000).round().long()
     y = truth.u[:, at] + 0.005 * torch.randn(200, 40, generator=torch.Generator().manual_seed(6), dtype=F64)
@@ -120,7 +120,7 @@ def test_no_solution_is_read_but_as_observations():
     assert torch.equal(blind.predict(data).mean, again.predict(data).mean)
     means = []
     for d in (data, other):
-        s = surrogate(steps=60, batch_size=8, observed_noise=0.003)
+        s = surrogate(steps=40, batch_size=8, observed_noise=0.003)
         s.fit(d, None, seed=0)
         means.append(s.predict(data).mean.double())
     assert means[1].mean() > 1.15 * means[0].mean()  # twice as large observations are followed

@@ -47,11 +47,11 @@ ADAM = partial(torch.optim.AdamW, lr=1e-2)
 @pytest.mark.parametrize(
     ("optimizer", "schedule", "settings"),
     [
-        (partial(Muon, lr=1e-2), OneCycle(), {}),
-        (LBFGS, None, {}),
-        (ADAM, Plateau(gamma=0.5, patience=1, threshold=0.5), {}),
+        (partial(Muon, lr=1e-2), OneCycle(), {"epochs": 3}),
+        (LBFGS, None, {"epochs": 3}),
+        (ADAM, Plateau(gamma=0.5, patience=1, threshold=0.5), {"epochs": 4}),
         (ADAM, None, {"coarsening": [4, 2, 1]}),
-        (ADAM, None, {"coarsening": [2, 1], "coarsening_order": "mixed"}),
+        (ADAM, None, {"coarsening": [2, 1], "coarsening_order": "mixed", "epochs": 4}),
         (ADAM, None, {"grow_modes": 2, "grow_explained": 0.999}),
         (ADAM, None, {"time": "rollout", "unroll": 2, "pushforward": True, "epochs": 2}),
     ],

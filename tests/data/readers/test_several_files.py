@@ -67,8 +67,10 @@ def test_a_read_visits_each_file_once(files, tmp_path, monkeypatch):
     assert len(opened) == len(set(opened)) == _OPEN_FILES + 4
 
 
-@pytest.mark.parametrize("start", ["fork", "spawn"])
-def test_workers_read_what_one_process_reads(files, tmp_path, start):
+@pytest.mark.parametrize("start", ["fork", "forkserver"])
+def test_workers_read_what_one_process_reads(
+    nwidth, files, tmp_path, start
+):  # nwidth: its server has the package loaded
     u, _ = files(3)
     data = open_dataset(tmp_path)
     assert np.array_equal(data.u[:].numpy(), u[:, 1:, None])  # handles of this process are open when the workers start
