@@ -125,7 +125,7 @@ class Decay(Equation):
 
 
 def test_an_unknown_coefficient_from_noisy_observations():
-    equation, g = Decay(points=30), torch.Generator().manual_seed(0)
+    equation, g = Decay(points=20), torch.Generator().manual_seed(0)
     at = torch.rand(25, 1, generator=g, dtype=D)
     y = equation.exact(at) + 1e-3 * torch.randn(25, generator=g, dtype=D)
     for std in (1e-3, None):
@@ -270,7 +270,7 @@ def test_a_re_entrant_corner():
         inner, _ = scattered(n, lambda x: (x[:, 0] < 0) | (x[:, 1] > 0))
         return GP().solve(Load(), cloud=Cloud(inner, edge, torch.zeros(len(edge), dtype=D))), inner, edge
 
-    (coarse, inner, edge), (fine, _, _) = solve(250, 16), solve(500, 24)
+    (coarse, inner, edge), (fine, _, _) = solve(150, 12), solve(300, 18)
     assert [round(v, 6) for v in find_corners(inner, edge)[0][:2]] == [0, 0]
     assert len(find_corners(inner, edge)) == 1
     x = scattered(600, lambda x: (x[:, 0] < 0) | (x[:, 1] > 0))[0]
