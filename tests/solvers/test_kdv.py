@@ -21,10 +21,10 @@ def soliton(problem, n, k=1.0, t=0.0, start=-10.0):
 
 @pytest.mark.parametrize("alpha, beta", [(6.0, 1.0), (1.0, 0.5), (-3.0, 0.4), (2.0, -0.5)])
 def test_a_soliton_keeps_its_shape(alpha, beta):
-    problem = KdV(alpha=alpha, beta=beta, lo=-20.0, hi=20.0, final_time=2.0, times=2)
+    problem = KdV(alpha=alpha, beta=beta, lo=-20.0, hi=20.0, final_time=1.0, times=2)
     u0 = soliton(problem, 256)[None, None]
     data = problem.solve(Dataset(problem.grid(256), u0=u0))
-    for t, u in zip((1.0, 2.0), data.u[0, :, 0]):
+    for t, u in zip((0.5, 1.0), data.u[0, :, 0]):
         assert relative(u, soliton(problem, 256, t=t)) < 1e-6
 
 
