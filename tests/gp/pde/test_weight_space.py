@@ -23,7 +23,7 @@ def line(n, lo=0.0, hi=1.0):
 
 @pytest.mark.parametrize("order", [(1, 0), (0, 2), (2, 1)])
 def test_derivatives_of_features_equal_automatic_ones(order):
-    features = FourierFeatures.regular(((0.0, 2.0), (-1.0, 1.0)), (4, 3))
+    features = FourierFeatures.regular(((0.0, 2.0), (-1.0, 1.0)), (3, 2))
     features = CornerFeatures.beside(features, [(0.1, 0.2, 0.3, 4.5)])
     x = torch.rand(7, 2, generator=torch.Generator().manual_seed(0), dtype=D) * 2 - 1
     phi = features(x, order)
@@ -196,8 +196,8 @@ def circle(n, r):
 
 
 def test_a_disc_with_a_hole():
-    inner, test = scattered(300, lambda x: (x.norm(dim=1) < 1) & (x.norm(dim=1) > 0.3))
-    edge, equation = torch.cat([circle(70, 1.0), circle(30, 0.3)]), Plane()
+    inner, test = scattered(200, lambda x: (x.norm(dim=1) < 1) & (x.norm(dim=1) > 0.3))
+    edge, equation = torch.cat([circle(60, 1.0), circle(24, 0.3)]), Plane()
     found = GP().solve(equation, cloud=Cloud(inner, edge, equation.exact(edge)))
     assert found.error(test) < 1e-3 and not find_corners(inner, edge)
 
