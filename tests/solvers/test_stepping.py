@@ -186,12 +186,12 @@ def test_adaptive_steps_have_order_five():
 
 
 def test_each_sample_has_its_own_steps():
-    rate = torch.tensor([[1.0], [400.0]], dtype=torch.float64)
+    rate = torch.tensor([[1.0], [100.0]], dtype=torch.float64)
     u0 = torch.ones(2, 1, dtype=torch.float64)
-    together = next(integrate_adaptive(lambda t, u: -rate * (u - torch.cos(t)), u0, 0.0, [3.0]))
+    together = next(integrate_adaptive(lambda t, u: -rate * (u - torch.cos(t)), u0, 0.0, [1.5]))
     for i in range(2):
         r = rate[i]
-        alone = next(integrate_adaptive(lambda t, u, r=r: -r * (u - torch.cos(t)), u0[:1], 0.0, [3.0]))
+        alone = next(integrate_adaptive(lambda t, u, r=r: -r * (u - torch.cos(t)), u0[:1], 0.0, [1.5]))
         assert torch.equal(together[i : i + 1], alone)
 
 
