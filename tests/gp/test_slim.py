@@ -1,8 +1,6 @@
 """Sparse spectral kernels: the objective and its parts, the published size, agents in one process and in several."""
 
 import math
-import subprocess
-import sys
 
 import pytest
 import scipy.stats
@@ -59,7 +57,7 @@ def test_the_objective_and_the_tangent_of_its_concave_part():
 
 
 def test_three_sines_among_three_hundred_components():
-    x, y = samples(200)
+    x, y = samples(120)
     gp = SparseSpectralGP([300], [50.0]).fit(x, y)
     assert error(gp) < 0.06 and int(gp.active().sum()) <= 8
     assert gp.history[-1] < gp.history[0] and int((gp.theta == 0).sum()) > 290
@@ -111,10 +109,9 @@ def test_one_agent_is_the_central_fit():
 
 
 PROCESS = """
-import sys, torch
+import torch
 import torch.distributed as dist
 from nwidth.gp import SparseSpectralGP
-rank, folder = int(sys.argv[1]), sys.argv[2]
 x, y = torch.load(f"{folder}/data.pt", weights_only=True)
 dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
 part = [(x[rank::2], y[rank::2])]
@@ -124,12 +121,17 @@ dist.destroy_process_group()
 """
 
 
-def test_processes_find_what_agents_in_one_process_find(tmp_path):
+def test_processes_find_what_agents_in_one_process_find(tmp_path, nwidth):
     x, y = samples(40, f=slow)
     torch.save((x, y), tmp_path / "data.pt")
-    runs = [subprocess.Popen([sys.executable, "-c", PROCESS, str(r), str(tmp_path)]) for r in range(2)]
+    given = [{"rank": r, "folder": str(tmp_path)} for r in range(2)]
+    runs = [nwidth.parent.Process(target=exec, args=(PROCESS, names)) for names in given]
     try:
-        assert [run.wait(timeout=120) for run in runs] == [0, 0]
+        for run in runs:
+            run.start()
+        for run in runs:
+            run.join(120)
+        assert [run.exitcode for run in runs] == [0, 0]
     finally:
         for run in runs:
             run.kill()

@@ -129,7 +129,7 @@ def test_errors_decrease_to_those_of_galerkin(name, method, request):
     galerkin = ReducedBasis(rank=8)
     galerkin.fit(train, None)
     best, errors = error(galerkin, test), []
-    for terms in (8, 16, 32):
+    for terms in (8, 32):
         surrogate = DEIMGalerkin(rank=8, terms=terms, method=method)
         log = surrogate.fit(train, None)
         assert log.selected["terms"] == terms and terms < log.selected["points"] <= 1.5 * terms

@@ -137,8 +137,8 @@ def test_tikhonov_and_quadrature():
 
 def test_burgers_beats_dmd_and_persistence():
     problem = Burgers(nu=0.05, times=10, final_time=1.0)
-    data = problem.simulate(range(90), 0, problem.grid(48))
-    train, val, test = data[:60], data[60:75], data[75:]
+    data = problem.simulate(range(60), 0, problem.grid(32))
+    train, val, test = data[:40], data[40:50], data[50:]
     learned = OperatorInference(ranks=[4, 8], forms=["continuous"])
     found = {}
     for name, surrogate in {"opinf": learned, "dmd": DMD(), "persistence": Persistence()}.items():

@@ -63,15 +63,16 @@ def test_one_parameter_and_smooth_is_for_processes():
 
 def test_morphing_on_a_front_that_was_not_used_for_its_weights():
     """A pulse: two fronts of unequal steepness that move together, in another direction and domain."""
-    grid = Grid((Axis("nodal", 160, -1.0, 2.0, "x"),))
+    grid = Grid((Axis("nodal", 100, -1.0, 2.0, "x"),))
     x = grid.coordinates()
 
     def pulse(mu):
         m = mu[:, :, None]
         return Dataset(grid, u=torch.tanh((x - m) / 0.05) - torch.tanh((x - m - 0.6) / 0.15), mu=mu)
 
-    train, test = pulse(column(-0.3, 0.6, 24)), pulse(column(-0.27, 0.57, 9))
-    aligned, plain = (error(s(GPRegressor(kernel="rbf"), rank=2), train, test) for s in (MorphingPOD, PODRegression))
+    train, test = pulse(column(-0.3, 0.6, 16)), pulse(column(-0.27, 0.57, 9))
+    aligned = error(MorphingPOD(GPRegressor(kernel="rbf"), rank=2, steps=60), train, test)  # the default: 150 at most
+    plain = error(PODRegression(GPRegressor(kernel="rbf"), rank=2), train, test)
     assert aligned < 0.02 and aligned < 0.1 * plain
 
 

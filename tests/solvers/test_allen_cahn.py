@@ -19,7 +19,7 @@ def relative(u, v):
 
 @pytest.mark.parametrize("ndim", [1, 2, 3])
 def test_constant_states_follow_the_ordinary_equation(ndim):
-    problem = AllenCahn(eps=20.0, r=[1.0, 4.0], ndim=ndim, final_time=0.3, times=2)
+    problem = AllenCahn(eps=20.0, r=[1.0, 4.0], ndim=ndim, final_time=0.1, times=2)
     start = torch.tensor([0.3, -0.8, 1.6, 0.0], dtype=torch.float64)
     r = torch.tensor([1.0, 2.0, 3.0, 4.0], dtype=torch.float64)
     u0 = start.view(-1, *(1,) * (ndim + 1)).expand(4, 1, *(4,) * ndim)
@@ -43,7 +43,7 @@ def test_a_row_of_interfaces_stands_still():
 
 @pytest.mark.parametrize("ndim", [1, 2])
 def test_the_energy_falls_and_values_stay_in_range(ndim):
-    problem = AllenCahn(eps=0.02, r=5.0, ndim=ndim, times=4, initial=FEW)
+    problem = AllenCahn(eps=0.02, r=5.0, ndim=ndim, times=4, final_time=0.4, initial=FEW)
     data = problem.simulate(range(2), 1, problem.grid(32))
 
     def energy(u):
@@ -79,7 +79,7 @@ def test_solves_the_data_of_raissi(realdata):
     the file's 512 points, and the exact solution from their interpolant is 3e-8 away.
     """
     file = scipy.io.loadmat(realdata / "pinns" / "AC.mat")
-    u = torch.from_numpy(file["uu"].T.copy())
-    inputs = Dataset(Grid.make((512,), lo=-1.0, hi=1.0), u0=u[None, :1], t=torch.from_numpy(file["tt"][0, 1:]))
+    u = torch.from_numpy(file["uu"].T.copy())[:81]
+    inputs = Dataset(Grid.make((512,), lo=-1.0, hi=1.0), u0=u[None, :1], t=torch.from_numpy(file["tt"][0, 1:81]))
     for options, bound in (({}, 1e-7), ({"points": 512}, 2e-8), ({"points": 512, "tolerance": 1e-10}, 1e-9)):
         assert relative(AllenCahn(**options).solve(inputs).u[0, :, 0], u[1:]) < bound

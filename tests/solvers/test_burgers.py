@@ -62,29 +62,29 @@ def test_fourth_order_in_time_and_spectral_in_space():
 
     errors = [error(256, n) for n in (32, 64, 128)]
     assert min(math.log2(a / b) for a, b in pairwise(errors)) > 3.6, errors
-    assert error(96, 1000) < 1e-2 and error(192, 1000) < 1e-5 and error(384, 1000) < 1e-10
+    assert error(96, 500) < 1e-2 and error(192, 500) < 1e-5 and error(384, 500) < 1e-10
 
 
 def test_mean_is_conserved_and_the_range_shrinks():
-    problem = Burgers(nu=0.02, times=3)
+    problem = Burgers(nu=0.02, times=3, final_time=0.4)
     data = problem.simulate(range(4), 0, problem.grid(128))
     assert torch.allclose(data.u.mean(-1), data.u0.mean(-1)[:, None].expand(-1, 3, -1), atol=1e-12)
     assert bool((data.u.amax(-1) <= data.u0.amax(-1)[:, None] + 1e-6).all())
 
 
 def test_a_sample_does_not_depend_on_its_batch():
-    problem = Burgers(nu=[0.02, 0.2], times=2)
+    problem = Burgers(nu=[0.02, 0.2], times=2, final_time=0.3)
     grid = problem.grid(48)
-    together = problem.simulate(range(6), 3, grid).u
-    for i in (0, 5):
+    together = problem.simulate(range(4), 3, grid).u
+    for i in (0, 3):
         assert torch.allclose(problem.simulate([i], 3, grid).u[0], together[i], rtol=0, atol=1e-12)
 
 
 def test_one_solution_at_every_resolution():
-    problem = Burgers(nu=0.03, times=2)
-    fine = problem.simulate(range(3), 0, problem.grid(120))
-    for n in (8, 30, 60):
-        coarse = problem.simulate(range(3), 0, problem.grid(n))
+    problem = Burgers(nu=0.03, times=2, final_time=0.3)
+    fine = problem.simulate(range(2), 0, problem.grid(120))
+    for n in (8, 30):
+        coarse = problem.simulate(range(2), 0, problem.grid(n))
         assert relative(coarse.u0, fine.u0[..., :: 120 // n]) < 1e-12
         assert relative(coarse.u, fine.u[..., :: 120 // n]) < 1e-7
 
@@ -109,7 +109,7 @@ def test_tendency_is_the_right_hand_side():
 
 
 def test_config_makes_the_problem_again():
-    problem = Burgers(nu=[0.1, 0.5], lo=-1.0, times=3)
+    problem = Burgers(nu=[0.1, 0.5], lo=-1.0, times=3, final_time=0.1)
     data = problem.simulate([0], 0, problem.grid(16))
     assert build(data.problem) == problem
     assert data.reads == ("u0", "mu") and 0.1 <= float(data.mu) <= 0.5

@@ -63,7 +63,7 @@ class Manufactured(Darcy):
 def test_second_order_for_any_conditions(ndim, sides, points, faces):
     problem = Manufactured(ndim=ndim, sides=sides, points=points, faces=faces, boundary=GaussianField(alpha=3.0))
     errors = []
-    for n in {1: (32, 64, 128), 2: (16, 32, 64), 3: (12, 24)}[ndim]:
+    for n in {1: (32, 64, 128), 2: (16, 32), 3: (9, 18)}[ndim]:
         grid = problem.grid(n + (points == "nodal"))
         u, a, _, _ = derivatives(exact, grid.coordinates())
         inputs = Dataset(grid, a=torch.stack([a, torch.zeros_like(a)])[None])
@@ -246,7 +246,7 @@ def test_residual_vanishes_at_the_solution_and_has_gradients(points):
     problem = Darcy(
         points=points, boundary=[0.0, 1.0, 2.0, 0.0], sides=["dirichlet", "dirichlet", "neumann", "dirichlet"]
     )
-    data = problem.simulate(range(2), 0, problem.grid(12))
+    data = problem.simulate(range(1), 0, problem.grid(10))
     assert float(problem.residual(data.u, data).abs().max()) < 1e-7
     u = data.u.clone().requires_grad_()
     assert torch.autograd.gradcheck(lambda v: problem.residual(v, data)[:, :, :3, :3], u, atol=1e-4)

@@ -20,16 +20,21 @@ CASES = {
 SMOOTH = SmoothStates(fields=[GaussianField(scale=0.3, modes=3) for _ in range(3)])
 
 
-def riemann_error(case, n, **options):
-    left, right, t = CASES[case]
-    left, right = torch.tensor(left, dtype=D), torch.tensor(right, dtype=D)
-    problem = Euler(final_time=t, times=1, **options)
+def riemann_errors(n, **options):
+    """Of density, velocity and pressure, by case; all cases are one batch, solved to all final times."""
+    problem = Euler(final_time=0.2, **options)
     grid = problem.grid(n)
     x = grid.coordinates()[0] - 0.5
-    u0 = torch.where(x < 0, left[:, None], right[:, None])[None]
-    u = problem.solve(Dataset(grid, u0=u0)).u[0, 0]
-    exact = euler_riemann(left, right, x / t)
-    return ((u - exact).abs().mean(-1) / exact.abs().mean(-1).clamp_min(0.1)).tolist()
+    left, right = (torch.tensor([c[i] for c in CASES.values()], dtype=D)[:, :, None] for i in (0, 1))
+    times = sorted(c[2] for c in CASES.values())
+    u0 = torch.where(x < 0, left, right)
+    u = problem.solve(Dataset(grid, u0=u0, t=torch.tensor(times, dtype=D))).u
+    errors = {}
+    for i, (case, (_, _, t)) in enumerate(CASES.items()):
+        exact = euler_riemann(left[i, :, 0], right[i, :, 0], x / t)
+        difference = (u[i, times.index(t)] - exact).abs().mean(-1)
+        errors[case] = (difference / exact.abs().mean(-1).clamp_min(0.1)).tolist()
+    return errors
 
 
 def test_the_exact_solution_satisfies_the_jump_conditions():
@@ -53,15 +58,15 @@ def test_the_exact_solution_satisfies_the_jump_conditions():
 
 
 @pytest.mark.parametrize("riemann", ["rusanov", "hll", "hllc"])
-@pytest.mark.parametrize("case, bound", [("sod", 0.025), ("lax", 0.03), ("123", 0.03)])
-def test_riemann_problems_converge_at_first_order(case, bound, riemann):
-    coarse, fine = (riemann_error(case, n, riemann=riemann) for n in (50, 200))
-    assert max(fine) < bound, fine
-    assert math.log2(sum(coarse) / sum(fine)) / 2 > 0.75, (coarse, fine)
+def test_riemann_problems_converge_at_first_order(riemann):
+    coarse, fine = (riemann_errors(n, riemann=riemann) for n in (40, 160))
+    for case, bound in (("sod", 0.025), ("lax", 0.03), ("123", 0.03)):
+        assert max(fine[case]) < bound, (case, fine)
+        assert math.log2(sum(coarse[case]) / sum(fine[case])) / 2 > 0.75, (case, coarse, fine)
 
 
 def test_hllc_keeps_a_resting_contact():
-    problem = Euler(final_time=0.5, times=1)
+    problem = Euler(final_time=0.2, times=1)
     grid = problem.grid(20)
     density = torch.where(grid.coordinates()[0] < 0.5, 1.0, 0.1)
     u0 = torch.stack([density, torch.zeros_like(density), torch.ones_like(density)])[None]
@@ -72,12 +77,12 @@ def test_hllc_keeps_a_resting_contact():
 def test_second_order_on_a_density_wave(riemann):
     errors = []
     for n in (32, 64, 128) if riemann == "hllc" else (64, 128):
-        problem = Euler(final_time=0.25, times=1, boundary="periodic", riemann=riemann)
+        problem = Euler(final_time=0.1, times=1, boundary="periodic", riemann=riemann)
         grid = problem.grid(n)
         x, mean = grid.coordinates()[0], n / math.pi * math.sin(math.pi / n)
         start = torch.stack([1 + 0.2 * mean * torch.sin(2 * math.pi * x), *torch.ones(2, n, dtype=D)])[None]
         u = problem.solve(Dataset(grid, u0=start)).u[0, 0]
-        exact = 1 + 0.2 * mean * torch.sin(2 * math.pi * (x - 0.25))
+        exact = 1 + 0.2 * mean * torch.sin(2 * math.pi * (x - 0.1))
         assert torch.allclose(u[1:], torch.ones_like(u[1:]), atol=1e-9)  # neither velocity nor pressure moves
         errors.append(float((u[0] - exact).abs().mean()))
     orders = [math.log2(a / b) for a, b in pairwise(errors)]
@@ -99,7 +104,7 @@ def test_what_is_conserved(ndim, n, boundary, conserved):
 
 def test_mirror_images_stay_mirror_images():
     problem = Euler(times=1)
-    grid = problem.grid(64)
+    grid = problem.grid(32)
     start = problem.sample(range(3), 0, grid)
     flipped = torch.tensor([1.0, -1.0, 1.0], dtype=D)[:, None]
     mirrored = problem.solve(Dataset(grid, u0=start.u0.flip(-1) * flipped)).u
@@ -116,9 +121,9 @@ def test_exchanged_axes():
 
 
 def test_a_line_of_a_plane_solves_the_problem_in_one_dimension():
-    line, plane = Euler(times=1), Euler(ndim=2, times=1, cfl=0.225)
+    line, plane = Euler(times=1), Euler(ndim=2, times=1, cfl=0.225, final_time=0.1)
     start = line.sample([0], 0, line.grid(32))
-    u = Euler(times=1, cfl=0.225).solve(start).u[0, 0]
+    u = Euler(times=1, cfl=0.225, final_time=0.1).solve(start).u[0, 0]
     w = start.u0[0]
     flat = torch.stack([w[0], w[1], torch.zeros(32, dtype=D), w[2]])[None, :, :, None].expand(-1, -1, -1, 8)
     v = plane.solve(Dataset(plane.grid([32, 8]), u0=flat.contiguous())).u[0, 0]
@@ -137,7 +142,7 @@ def test_a_sample_does_not_depend_on_its_batch():
 @pytest.mark.parametrize("boundary", ["periodic", "outflow"])
 def test_refined_data_approach_one_solution(boundary):
     def data(n, refine):
-        problem = Euler(initial=SMOOTH, boundary=boundary, times=1, final_time=0.1, refine=refine)
+        problem = Euler(initial=SMOOTH, boundary=boundary, times=1, final_time=0.05, refine=refine)
         return problem.simulate([0, 1], 0, problem.grid(n))
 
     fine = data(32, 16)
@@ -149,9 +154,9 @@ def test_refined_data_approach_one_solution(boundary):
 
 
 def test_solving_stored_data_on_a_finer_grid():
-    coarse, fine = (Euler(initial=SMOOTH, times=1, final_time=0.1, refine=r) for r in (1, 4))
+    coarse, fine = (Euler(initial=SMOOTH, times=1, final_time=0.05, refine=r) for r in (1, 4))
     start = coarse.sample([0], 0, coarse.grid(32))
-    exact = Euler(initial=SMOOTH, times=1, final_time=0.1, refine=16).simulate([0], 0, coarse.grid(32))
+    exact = Euler(initial=SMOOTH, times=1, final_time=0.05, refine=16).simulate([0], 0, coarse.grid(32))
     errors = [float((p.solve(start).u - exact.u).abs().mean()) for p in (coarse, fine)]
     assert errors[1] < 0.6 * errors[0], errors
 
@@ -165,7 +170,7 @@ def test_the_same_function_at_every_resolution():
 def test_strong_blast_waves_stay_positive():
     # Woodward and Colella (1984): pressures 1000, 0.01 and 100 between walls
     problem = Euler(boundary="reflecting", final_time=0.038, times=1)
-    grid = problem.grid(100)
+    grid = problem.grid(60)
     x = grid.coordinates()[0]
     p = torch.where(x < 0.1, 1000.0, torch.where(x > 0.9, 100.0, 0.01)).double()
     u = problem.solve(Dataset(grid, u0=torch.stack([torch.ones_like(x), torch.zeros_like(x), p])[None])).u[0, 0]
@@ -196,7 +201,7 @@ def test_slopes_are_dropped_where_a_pressure_would_not_be_positive(monkeypatch):
 
 def test_float32():
     problem = Euler(times=1)
-    start = problem.sample(range(2), 0, problem.grid(64))
+    start = problem.sample(range(2), 0, problem.grid(32))
     exact = problem.solve(start).u
     single = problem.solve(start.to(dtype=torch.float32), dtype=torch.float32)
     assert single.u.dtype == torch.float32 and float((single.u - exact).abs().mean()) < 1e-5

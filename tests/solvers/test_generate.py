@@ -1,9 +1,5 @@
 import importlib
-import os
 import signal
-import subprocess
-import sys
-import textwrap
 
 import h5py
 import pytest
@@ -27,7 +23,7 @@ def values(path):
 
 
 def test_the_file_says_what_made_it(tmp_path):
-    problem = Burgers(nu=[0.1, 0.2], times=3)
+    problem = Burgers(nu=[0.1, 0.2], times=3, final_time=0.1)
     out = tmp_path / "new folder" / "b.h5"
     assert generate(problem, 5, 16, 7, out, block=2, splits={"train": 3, "test": 2}) == out
     data = open_dataset(out)
@@ -62,42 +58,37 @@ def test_samples_do_not_depend_on_block_or_count(tmp_path):
 
 
 KILLED = """
-    import importlib, os, signal, sys
-    g = importlib.import_module("nwidth.solvers.generate")
-    import nwidth.data.files as files
-    from nwidth.solvers import Darcy
-    point, out = sys.argv[1:]
-    calls = []
-    def die(*a, **k):
-        os.kill(os.getpid(), signal.SIGKILL)
-    def after(count, function):
-        def wrapped(*a, **k):
-            calls.append(1)
-            return die() if len(calls) > count else function(*a, **k)
-        return wrapped
-    if point == "in a block":
-        g.save_state = lambda path, s, f=g.save_state: (
-            setattr(files.os, "replace", die) if path.name.endswith("1.safetensors") else None, f(path, s))
-    if point == "while assembling":
-        g._load_block = after(2, g._load_block)
-    if point == "before cleaning up":
-        g.shutil.rmtree = die
-    g.generate(Darcy(ndim=1), 11, 16, 3, out, block=4, dtype="float64")
+import importlib, os, signal
+g = importlib.import_module("nwidth.solvers.generate")
+import nwidth.data.files as files
+from nwidth.solvers import Darcy
+calls = []
+def die(*a, **k):
+    os.kill(os.getpid(), signal.SIGKILL)
+def after(count, function):
+    def wrapped(*a, **k):
+        calls.append(1)
+        return die() if len(calls) > count else function(*a, **k)
+    return wrapped
+if point == "in a block":
+    g.save_state = lambda path, s, f=g.save_state: (
+        setattr(files.os, "replace", die) if path.name.endswith("1.safetensors") else None, f(path, s))
+if point == "while assembling":
+    g._load_block = after(2, g._load_block)
+if point == "before cleaning up":
+    g.shutil.rmtree = die
+g.generate(Darcy(ndim=1), 11, 16, 3, out, block=4, dtype="float64")
 """
 
 
-def test_a_killed_run_continues_and_gives_the_same_values(tmp_path):
+def test_a_killed_run_continues_and_gives_the_same_values(tmp_path, nwidth):
     out = tmp_path / "x.h5"
-    script = textwrap.dedent(KILLED)
     left = {}
     for point in ("in a block", "while assembling", "before cleaning up"):
-        done = subprocess.run(
-            [sys.executable, "-c", script, point, str(out)],
-            capture_output=True,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-        assert done.returncode == -signal.SIGKILL, done.stderr
+        process = nwidth.parent.Process(target=exec, args=(KILLED, {"point": point, "out": str(out)}))
+        process.start()
+        process.join(120)
+        assert process.exitcode == -signal.SIGKILL
         left[point] = sorted(p.name for p in (tmp_path / "x.h5.parts").glob("block-*.safetensors"))
         assert out.exists() == (point == "before cleaning up")
     assert [len(v) for v in left.values()] == [1, 3, 3]

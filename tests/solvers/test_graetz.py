@@ -77,8 +77,8 @@ def test_solutions_made_by_others(realdata):
     mesh = Mesh(
         torch.from_numpy(stored["coords_reference"].T.copy()), torch.from_numpy(stored["triangles"].astype(np.int64))
     )
-    u = torch.from_numpy(stored["snapshots"])[:, None]
-    data = Dataset(mesh, mu=torch.from_numpy(stored["params"]))
+    u = torch.from_numpy(stored["snapshots"])[:12, None]
+    data = Dataset(mesh, mu=torch.from_numpy(stored["params"][:12]))
     for velocity, bound in (("interpolated", 1e-12), ("exact", 2e-5)):
         found = Graetz(velocity=velocity).solve(data).u
         errors = (found - u).flatten(1).norm(dim=1) / u.flatten(1).norm(dim=1)

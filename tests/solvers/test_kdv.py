@@ -21,28 +21,28 @@ def soliton(problem, n, k=1.0, t=0.0, start=-10.0):
 
 @pytest.mark.parametrize("alpha, beta", [(6.0, 1.0), (1.0, 0.5), (-3.0, 0.4), (2.0, -0.5)])
 def test_a_soliton_keeps_its_shape(alpha, beta):
-    problem = KdV(alpha=alpha, beta=beta, lo=-20.0, hi=20.0, final_time=2.0, times=2)
+    problem = KdV(alpha=alpha, beta=beta, lo=-20.0, hi=20.0, final_time=1.0, times=2)
     u0 = soliton(problem, 256)[None, None]
     data = problem.solve(Dataset(problem.grid(256), u0=u0))
-    for t, u in zip((1.0, 2.0), data.u[0, :, 0]):
+    for t, u in zip((0.5, 1.0), data.u[0, :, 0]):
         assert relative(u, soliton(problem, 256, t=t)) < 1e-6
 
 
 def test_two_solitons_pass_through_each_other():
-    problem = KdV(alpha=6.0, beta=1.0, lo=-40.0, hi=40.0, final_time=12.0, times=1)
+    problem = KdV(alpha=6.0, beta=1.0, lo=-25.0, hi=25.0, final_time=8.0, times=1)
     fast, slow = 0.8, 0.4
 
     def pair(t):
         """The exact two-soliton solution, 2 (log F)_xx, by automatic differentiation."""
-        x = problem.grid(256).coordinates()[0].requires_grad_()
-        p, q = 2 * fast * (x + 15 - 4 * fast**2 * t), 2 * slow * (x + 0 - 4 * slow**2 * t)
+        x = problem.grid(192).coordinates()[0].requires_grad_()
+        p, q = 2 * fast * (x + 9 - 4 * fast**2 * t), 2 * slow * (x + 0 - 4 * slow**2 * t)
         ratio = ((fast - slow) / (fast + slow)) ** 2
         log = torch.logsumexp(torch.stack([torch.zeros_like(x), p, q, p + q + math.log(ratio)]), 0)
         first = torch.autograd.grad(log.sum(), x, create_graph=True)[0]
         return 2 * torch.autograd.grad(first.sum(), x)[0]
 
-    data = problem.solve(Dataset(problem.grid(256), u0=pair(0.0)[None, None]))
-    assert relative(data.u[0, 0, 0], pair(12.0)) < 1e-6
+    data = problem.solve(Dataset(problem.grid(192), u0=pair(0.0)[None, None]))
+    assert relative(data.u[0, 0, 0], pair(8.0)) < 1e-6
 
 
 def test_fourth_order_in_time():
@@ -70,8 +70,8 @@ def test_fourth_order_in_time():
 
 
 def test_mass_momentum_and_energy_are_conserved():
-    problem = KdV(alpha=[0.5, 1.5], beta=[0.002, 0.01], final_time=0.5, times=2)
-    data = problem.simulate(range(4), 0, problem.grid(256))
+    problem = KdV(alpha=[0.5, 1.5], beta=[0.002, 0.01], final_time=0.2, times=2)
+    data = problem.simulate(range(3), 0, problem.grid(256))
     alpha, beta = data.mu.unbind(1)
 
     def integrals(u):

@@ -77,12 +77,12 @@ def test_balance_of_energy_and_the_mean():
 
 def test_default_settings_reach_the_accuracy_that_they_promise():
     """Chaos from cos(x/16)(1 + sin(x/16)) on [0, 32 pi), Kassam and Trefethen (2005), against a stricter run."""
-    options = {"lo": 0.0, "hi": 32 * math.pi, "final_time": 10.0, "times": 4}
+    options = {"lo": 0.0, "hi": 32 * math.pi, "final_time": 10.0, "times": 2}
     problem = KuramotoSivashinsky(**options)
     x = problem.grid(128).coordinates()[0] / 16
     inputs = Dataset(problem.grid(128), u0=(torch.cos(x) * (1 + torch.sin(x)))[None, None])
     strict = KuramotoSivashinsky(tolerance=1e-11, **options).solve(inputs).u
-    assert relative(problem.solve(inputs).u, strict) < 2e-6
+    assert relative(problem.solve(inputs).u, strict) < 1e-7
 
 
 @pytest.mark.parametrize("wrong, match", [({"form": "other"}, "other"), ({"ndim": 2}, "ndim=2"), ({"nu4": 0.0}, "nu4")])

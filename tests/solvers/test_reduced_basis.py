@@ -110,7 +110,7 @@ def test_saved_and_loaded(name, request, tmp_path):
     assert torch.equal(again.predict(inputs).mean, surrogate.predict(inputs).mean)
 
 
-@pytest.mark.parametrize("problem, resolution", [(Darcy(), 12), (Burgers(nu=0.1, times=2), 32)])
+@pytest.mark.parametrize("problem, resolution", [(Darcy(), 12), (Burgers(nu=0.1, times=2, final_time=0.2), 32)])
 def test_from_a_generated_file(problem, resolution, tmp_path):
     data = open_dataset(generate(problem, 40, resolution, 0, tmp_path / "x.h5"))
     surrogate = ReducedBasis(rank=10)
@@ -125,8 +125,8 @@ def test_from_a_generated_file(problem, resolution, tmp_path):
     [
         (Darcy(), 16, 32),
         (Darcy(), 16, 8),
-        (Burgers(nu=0.1, times=2), 64, 160),
-        (Burgers(nu=0.1, times=2), 64, 48),
+        (Burgers(nu=0.1, times=2, final_time=0.2), 64, 160),
+        (Burgers(nu=0.1, times=2, final_time=0.2), 64, 48),
     ],
 )
 def test_other_resolutions(problem, train, other):

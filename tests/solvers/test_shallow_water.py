@@ -19,7 +19,7 @@ LEVEL = SmoothStates(fields=[GaussianField(scale=0.0, mean=1.5), GaussianField(s
 @pytest.mark.parametrize("depths, gravity", [((2.0, 1.0), 1.0), ((1.0, 0.1), 9.81)])
 def test_a_dam_break_converges_to_stokers_solution(depths, gravity, riemann):
     errors = []
-    for n in (50, 100, 200):
+    for n in (50, 200):
         t = 1.0 / math.sqrt(gravity)
         problem = ShallowWater(ndim=1, gravity=gravity, final_time=t, times=1, riemann=riemann)
         grid = problem.grid(n)
@@ -49,7 +49,7 @@ def test_second_order_on_a_smooth_wave():
     # a simple wave: u - 2 sqrt(g h) is constant, and u + sqrt(g h) is constant along straight characteristics
     def exact(x, t):
         y = x.clone()
-        for _ in range(200):
+        for _ in range(60):
             y = x - t * speed(y)
         return y
 
@@ -60,7 +60,7 @@ def test_second_order_on_a_smooth_wave():
         return 3 * depth(y).sqrt() - 2
 
     errors = []
-    for n in (32, 64, 128, 256):
+    for n in (32, 64, 128):
         problem = ShallowWater(ndim=1, lo=0.0, hi=1.0, boundary="periodic", final_time=0.3, times=1)
         grid = problem.grid(n)
         x = grid.coordinates()[0]
@@ -126,12 +126,12 @@ def test_the_radial_dam_breaks_of_pdebench():
     assert 0.28 < float(radius.min()) < 0.4 and 0.6 < float(radius.max()) < 0.72
 
 
-@pytest.mark.parametrize("ndim, n", [(1, 40), (2, 16)])
+@pytest.mark.parametrize("ndim, n", [(1, 20), (2, 8)])
 @pytest.mark.parametrize("riemann", ["rusanov", "hll", "hllc"])
 @pytest.mark.parametrize("boundary", ["outflow", "reflecting", "periodic"])
 def test_a_lake_at_rest_stays_at_rest(ndim, n, riemann, boundary):
     problem = ShallowWater(
-        ndim=ndim, bottom=BOTTOM, initial=LEVEL, times=1, riemann=riemann, boundary=boundary, final_time=2.0
+        ndim=ndim, bottom=BOTTOM, initial=LEVEL, times=1, riemann=riemann, boundary=boundary, final_time=1.0
     )
     data = problem.simulate([0, 1], 0, problem.grid(n))
     assert data.reads == ("a", "u0") and float(data.a.std()) > 0.1
@@ -143,7 +143,7 @@ def test_a_steady_flow_over_a_bump_stays_steady():
     # discharge and head h + b + u^2/(2g) are constant in a smooth steady subcritical flow
     errors = []
     for n in (50, 100):
-        problem = ShallowWater(ndim=1, lo=0.0, hi=25.0, gravity=9.81, bottom=BOTTOM, final_time=4.0, times=1)
+        problem = ShallowWater(ndim=1, lo=0.0, hi=25.0, gravity=9.81, bottom=BOTTOM, final_time=2.0, times=1)
         grid = problem.grid(n)
         x = grid.coordinates()[0]
         b = 0.2 * torch.exp(-((x - 12.5) ** 2) / 4)
@@ -166,7 +166,7 @@ def test_second_order_over_a_bottom():
         )
         return problem.simulate([0], 0, problem.grid(n)).u
 
-    fine = solution(32, 32)
+    fine = solution(32, 16)
     errors = [float((solution(32, r) - fine).abs().mean()) for r in (1, 2, 4)]
     assert errors[0] > 2.5 * errors[1] and errors[1] > 3.5 * errors[2], errors
 

@@ -1,3 +1,4 @@
+import functools
 import math
 from itertools import pairwise
 
@@ -68,10 +69,15 @@ def _solve(steps, dense=False, scheme="etdrk4"):
     return next(integrate(linear[None], nonlinear, u0, 0.0, [2.0], 2.0 / steps, **options))
 
 
+@functools.cache
+def _exact():
+    return _solve(2560)
+
+
 @pytest.mark.parametrize("dense", [False, True])
 @pytest.mark.parametrize("scheme", list(SCHEMES))
 def test_order_in_the_time_step_of_a_stiff_system(scheme, dense):
-    exact = _solve(2560)
+    exact = _exact()
     errors = [float((_solve(n, dense, scheme) - exact).norm()) for n in (80, 160, 320)]
     orders = [math.log2(a / b) for a, b in pairwise(errors)]
     assert min(orders) > SCHEMES[scheme].order - 0.3, (errors, orders)
@@ -180,12 +186,12 @@ def test_adaptive_steps_have_order_five():
 
 
 def test_each_sample_has_its_own_steps():
-    rate = torch.tensor([[1.0], [400.0]], dtype=torch.float64)
+    rate = torch.tensor([[1.0], [100.0]], dtype=torch.float64)
     u0 = torch.ones(2, 1, dtype=torch.float64)
-    together = next(integrate_adaptive(lambda t, u: -rate * (u - torch.cos(t)), u0, 0.0, [3.0]))
+    together = next(integrate_adaptive(lambda t, u: -rate * (u - torch.cos(t)), u0, 0.0, [1.5]))
     for i in range(2):
         r = rate[i]
-        alone = next(integrate_adaptive(lambda t, u, r=r: -r * (u - torch.cos(t)), u0[:1], 0.0, [3.0]))
+        alone = next(integrate_adaptive(lambda t, u, r=r: -r * (u - torch.cos(t)), u0[:1], 0.0, [1.5]))
         assert torch.equal(together[i : i + 1], alone)
 
 
