@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 
 from ..backends import Grid, Mesh, grid_from_dict
 from ..data.files import load_state, whole_file
@@ -237,8 +238,9 @@ def samples(state: Mapping[str, Any], title: str) -> Figure:
 
 
 def _bar(ax: Axes, shown: Any) -> None:
-    bar = ax.figure.colorbar(shown, ax=ax, shrink=0.85)
-    bar.formatter.set_powerlimits((-2, 4))  # one power of ten for all labels, which then fit beside the panel
+    one_power = ScalarFormatter()
+    one_power.set_powerlimits((-2, 4))  # of ten, for all labels: they then fit beside the panel
+    bar = ax.figure.colorbar(shown, ax=ax, shrink=0.85, format=one_power)
     bar.ax.yaxis.get_offset_text().set(size=8, ha="left")
     bar.ax.tick_params(labelsize=8)
 
