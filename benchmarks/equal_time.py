@@ -26,6 +26,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import torch
+from matplotlib.ticker import NullFormatter
 from nwidth.build import build
 from nwidth.data import Dataset, open_dataset, save_dataset
 from nwidth.data.metrics import relative_l2
@@ -110,6 +111,7 @@ def draw(rows: dict[str, list[dict]], file: Path) -> None:
         axis.grid(alpha=0.3, which="both")
         axis.tick_params(labelsize=7, which="both")
     axes[1].set(xscale="log", ylabel="test error")
+    axes[1].xaxis.set_minor_formatter(NullFormatter())
     axes[0].set(ylabel="validation error, first seed")
     figure.legend(loc="outside right upper", fontsize=7)
     figure.savefig(file, dpi=80)
