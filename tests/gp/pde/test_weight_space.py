@@ -6,7 +6,17 @@ from dataclasses import dataclass
 import pytest
 import torch
 from nwidth.errors import NWidthError
-from nwidth.gp.pde import GP, AllenCahnEquation, Cloud, Condition, Equation, Observations, PoissonEquation, WeightSpace
+from nwidth.gp.pde import (
+    GP,
+    AllenCahnEquation,
+    Chebyshev,
+    Cloud,
+    Condition,
+    Equation,
+    Observations,
+    PoissonEquation,
+    WeightSpace,
+)
 from nwidth.gp.pde.corners import CornerFeatures, find_corners
 from nwidth.gp.pde.evidence import condition, learn
 from nwidth.gp.pde.expressions import derivative
@@ -86,9 +96,11 @@ def test_jittered_points_below_the_uniform_limit():
     assert GP().solve(equation).error(line(2001, 0, 2 * math.pi)) < 1e-4
 
 
-def test_what_is_not_resolved_is_said():
-    found = GP(bands=[1.0], lines=False).solve(PoissonEquation(solution="sin(300*x)", points=60))
+@pytest.mark.parametrize("solver", [GP(bands=[1.0], lines=False), Chebyshev()], ids=["gp", "chebyshev"])
+def test_what_is_not_resolved_is_said(solver):
+    found = solver.solve(PoissonEquation(solution="sin(300*x)", points=60))
     assert any("not resolved" in n for n in found.notes)
+    assert not solver.solve(PoissonEquation(solution="sin(3*x)", points=60)).notes
 
 
 def test_lines_beyond_the_band_are_found():
