@@ -10,6 +10,7 @@ from nwidth.backends import Axis, Grid, Mesh
 from nwidth.data import Dataset
 from nwidth.training.data_pictures import channels, histograms, samples
 from nwidth.training.painter import Painter
+from nwidth.training.plots import save
 
 
 def rand(*shape, dtype=torch.float32):
@@ -102,3 +103,11 @@ def test_long_axes_are_thinned():
     data = Dataset(Grid.make((2000, 30)), u=rand(1, 1, 2000, 30))
     painter = Painter(data)
     assert painter.read("u", 0).shape == (500, 30) and painter.axes[0].n == 500
+
+
+def test_a_saved_picture_leaves_room_for_its_labels(tmp_path):
+    figure, ax = plt.subplots(layout="constrained")
+    ax.set_xlabel("x\n" * 6)
+    before = ax.get_position().y0
+    save(figure, tmp_path / "p.png")
+    assert ax.get_position().y0 > before + 0.1 and (tmp_path / "p.png").stat().st_size > 1000
