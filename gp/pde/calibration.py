@@ -1,52 +1,27 @@
-"""How much wider standard deviations must be, from answers that used other points: chosen without the truth."""
+"""How wide standard deviations must be, from a second answer to the same equation: chosen without the truth."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from .equation import Order, product
-from .evidence import Posterior
+from .equation import Cloud, Order, product
 from .features import FourierFeatures
-from .newton import Newton, State
-from .system import Collocation, Rows, unseen_points
+from .newton import State
+from .system import Collocation, unseen_points
 
-SHARE = 0.97  # of the differences that 95 % intervals are made to hold: the second answer has errors of its own
-CREDIT = 0.25  # given to the convergence that fewer points promise
+SHARE = 0.96  # of the errors that a second answer shows, held by 95 % intervals
+MARGIN = 1.05  # where errors are much alike everywhere, little decides whether intervals hold them
+STRETCH = 1.05  # period of the second answer's waves over that of the first's: what they cannot express differs
+MANY = 1000  # points, at which a second answer on a line has as many as the first
 CONCENTRATED = 100.0  # times the median residual: where more points or a singular function are needed
 
-
-def factors(
-    differences: Mapping[Order, tuple[Tensor, Tensor]], least: float = 1.0, share: float = SHARE
-) -> dict[Order | None, float]:
-    """For each order with its (difference, std): the smallest factor z >= ``least`` by which |difference| <=
-    1.96 z std at ``share`` of the places. None, all other orders: the largest of these.
-
-    The difference of two answers to one equation shows errors that residuals hide: those that the inverse of the
-    operator enlarges, round-off and the factorisation's among them.
-
-    >>> d = torch.linspace(-3.92, 3.92, 101, dtype=torch.float64)
-    >>> factors({(0,): (d, torch.ones(101).double())}, share=1.0)
-    {(0,): 2.0, None: 2.0}
-    """
-    found: dict[Order | None, float] = {}
-    for order, (difference, std) in differences.items():
-        ratio = difference.abs() / (1.96 * std).clamp_min(1e-300)
-        found[order] = max(least, float(torch.quantile(ratio, share)))
-    found[None] = max(found.values())
-    return found
-
-
-def value_and_slopes(d: int) -> list[Order]:
-    return [(0,) * d, *(tuple(int(i == j) for j in range(d)) for i in range(d))]
-
-
-def shifted(axes: Sequence[Tensor], share: float = 0.618) -> list[Tensor]:
-    """Coordinates between those of each axis, and its two ends."""
-    return [torch.cat([a[:1], a[:-1] + share * a.diff(), a[-1:]]) for a in axes]
+Answered = tuple[FourierFeatures, State]
+Again = Callable[[Collocation, float], Answered]  # answers with so many times the features
 
 
 @dataclass(frozen=True)
@@ -54,103 +29,146 @@ class Checked:
     """What points that the answer has not used say of it."""
 
     unseen: float  # residual there, relative to the source
-    wider: Mapping[Order | None, float]  # factors of the standard deviations of u, its slopes, and (None) all else
+    factor: Callable[[Order], float]  # of the standard deviations of each derivative
     worst: tuple[float, ...] | None  # where the equation is much worse resolved than elsewhere
 
 
-def check(
-    collocation: Collocation, features: FourierFeatures, density: Tensor, state: State, iterations: int
-) -> Checked:
-    """Other nodes between those of a grid, where the source is a function; for points that are given, answers from
-    three quarters of them and from half, extrapolated to all, and the residual at the others."""
-    return (_between if collocation.is_grid else _left_out)(collocation, features, density, state, iterations)
+def check(collocation: Collocation, first: Answered, again: Again) -> Checked:
+    """A second answer: on a grid from nodes between the first's; among scattered points from more of them, those of
+    the first included, so that what it leaves open is in the first as well."""
+    return (_between if collocation.is_grid else _among)(collocation, first, again)
 
 
-def _between(
-    collocation: Collocation, features: FourierFeatures, density: Tensor, state: State, iterations: int
-) -> Checked:
-    equation, posterior = collocation.equation, state.posterior
-    axes = equation.axes()
-    unseen = Collocation(equation, product(unseen_points(axes, 200 if equation.ndim == 1 else 20)))
-    rows = unseen.matrices(features)
-    J, by_p, r = rows.linearise(rows.values(state.weights), state.p)
-    std = posterior.std(torch.cat([J, by_p], 1))
-    rounding = torch.finfo(torch.float64).eps * float(unseen.f.abs().max())
-    size = max(float(unseen.f.square().mean().sqrt()), float(collocation.f.square().mean().sqrt())) or 1.0
-    off = float(r.square().mean().sqrt())
-    z = float((r / (std + rounding).clamp_min(1e-300)).square().mean().sqrt())
-    other = Collocation(equation, product(shifted(axes)), observations=collocation.observations)
-    again = Newton(other, other.matrices(features), iterations).run(density, state.p, state.weights, state.scales)
-    # two answers to noisy data differ by the errors of both; where the residual lies between the nodes, by one's
-    at_nodes = float(
-        ((state.y - state.A @ posterior.mean)[: len(collocation.f)] * state.scales.equation).square().mean()
-    )
-    both = (1 + min(1.0, at_nodes / max(off**2, 1e-300))) ** 0.5
-    found = _differences(features, posterior, again, unseen.interior)
-    return Checked(off / size, factors({o: (d, both * s) for o, (d, s) in found.items()}, max(1.0, z)), None)
+def factor_of_independent(difference: Tensor, std: Tensor, ratio: float) -> float:
+    """z by which errors of the first of two answers lie within 1.96 z std. The second's are independent and ``ratio``
+    times as large, as the residuals at other points are: differences are then wider by sqrt(1 + ratio^2), up to
+    sqrt(2), and fewer are to be held.
 
-
-def _left_out(
-    collocation: Collocation, features: FourierFeatures, density: Tensor, state: State, iterations: int
-) -> Checked:
-    n, places = len(collocation.interior), collocation.interior[:: -(-len(collocation.interior) // 500)]
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
-    residuals, where = [], []
-
-    def pooled(parts: int) -> dict[Order, tuple[Tensor, Tensor]]:
-        """Differences of the answers that miss one of so many parts of the points."""
-        pairs: dict[Order, list[tuple[Tensor, Tensor]]] = {}
-        for number in range(parts):
-            left = order % parts == number
-            part = collocation.without(left, number, parts)
-            again = Newton(part, part.matrices(features), iterations).run(density, state.p, state.weights, state.scales)
-            for o, pair in _differences(features, state.posterior, again, places).items():
-                pairs.setdefault(o, []).append(pair)
-            if parts == 4:
-                rows = Rows(collocation.only(left), features)
-                residuals.append(rows.linearise(rows.values(again.weights), again.p)[2].abs())
-                where.append(rows.of.interior)
-        return {o: (torch.cat([d for d, _ in found]), torch.cat([s for _, s in found])) for o, found in pairs.items()}
-
-    fewer, few = pooled(4), pooled(2)
-    r, x = torch.cat(residuals), torch.cat(where)
-    size = float(collocation.f.square().mean().sqrt()) or 1.0
-    near = torch.cdist(x, x).topk(min(3, len(x)), largest=False).indices
-    local = r[near].square().mean(1).sqrt()
-    unseen = float(r.square().mean().sqrt()) / size
-    odd = unseen > 1e-3 and float(local.max()) > CONCENTRATED * float(r.median())
-    worst = tuple(x[int(local.argmax())].tolist()) if odd else None
-    d = collocation.equation.ndim
-    wanted = {o: (v * extrapolation(rms(v), rms(few[o][0]), d), s) for o, (v, s) in fewer.items()}
-    return Checked(unseen, factors(wanted), worst)
-
-
-def extrapolation(three_quarters: float, half: float, d: int) -> float:
-    """What the error of three quarters of the points is multiplied by to be that of all: a share of the fall in log
-    error that the step from half to three quarters promises, if it is linear in the number of points a side. Such rates
-    are uncertain, errors vary in place, and too narrow an interval is worse than too wide a one.
-
-    >>> error = lambda n: 10.0 ** -(n**0.5)
-    >>> round(extrapolation(error(300), error(200), 2) / (error(400) / error(300)) ** CREDIT, 6)
+    >>> d = torch.linspace(-3.92, 3.92, 101, dtype=torch.float64)
+    >>> round(factor_of_independent(d, torch.ones(101).double(), 0.0) / (2 * SHARE * MARGIN), 6)
     1.0
     """
-    sides = [share ** (1 / d) for share in (0.5, 0.75, 1.0)]
-    if not 0 < three_quarters < half:
-        return 1.0
-    return (three_quarters / half) ** (CREDIT * (sides[2] - sides[1]) / (sides[1] - sides[0]))
+    wanted = math.sqrt(2) * float(torch.erfinv(torch.tensor(SHARE, dtype=torch.float64)))
+    share = math.erf(wanted / math.sqrt(2 * (1 + min(ratio, 1.0) ** 2)))
+    return max(MARGIN * float(torch.quantile(difference.abs() / (1.96 * std).clamp_min(1e-300), share)), 1e-12)
+
+
+def factor_of_better(difference: Tensor, std: Tensor, own: Tensor) -> float:
+    """z by which 1.96 z std holds a share ``SHARE`` of errors N(difference, own^2): the second answer knows all that
+    the first knows, so that its standard deviation ``own`` adds. It is as overconfident as the first, hence grows with
+    z; two points for one halve the variance of noise at best.
+
+    >>> g = torch.Generator().manual_seed(0)  # noise: the first is right, the second has half its variance
+    >>> s = torch.ones(20000, dtype=torch.float64)
+    >>> d = torch.randn(20000, generator=g, dtype=torch.float64) / 2**0.5
+    >>> bool(1.0 < factor_of_better(d, s, s / 2**0.5) / MARGIN < 1.15)
+    True
+    """
+
+    def held(z: float) -> float:
+        wide, open_ = 1.96 * z * std, torch.minimum(own * max(z, 1.0), std * z * 0.5**0.5).clamp_min(1e-300)
+        upper, lower = ((wide * side + difference) / open_ for side in (1.0, -1.0))
+        return float((torch.special.ndtr(upper) - torch.special.ndtr(lower)).mean())
+
+    low, high = -30.0, 30.0  # of log z
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if held(math.exp(middle)) < SHARE else (low, middle)
+    return MARGIN * math.exp(high)
+
+
+def between(axes: Sequence[Tensor], each: int) -> list[Tensor]:
+    """``each`` (1 or 2) coordinates in every gap of an axis, and its two ends."""
+    shares = torch.tensor([0.618] if each == 1 else [0.29, 0.71], dtype=torch.float64)
+    return [torch.cat([a[:1], (a[:-1, None] + shares * a.diff()[:, None]).reshape(-1), a[-1:]]) for a in axes]
+
+
+def _between(collocation: Collocation, first: Answered, again: Again) -> Checked:
+    equation = collocation.equation
+    axes = equation.axes()
+    places = product(unseen_points(axes, 200 if equation.ndim == 1 else 20))
+    elsewhere = Collocation(equation, places)
+    unseen, _ = residual(elsewhere, first)
+    each = 2 if 2**equation.ndim * len(collocation.interior) <= MANY else 1
+    other = Collocation(equation, product(between(axes, each)), observations=collocation.observations)
+    second = again(other, 1.25 if each == 2 else 1.0)
+    ratio = residual(elsewhere, second)[0] / max(unseen, 1e-300)
+
+    def factor(order: Order) -> float:
+        difference, std, _ = compared(first, second, places, order)
+        found = factor_of_independent(difference, std, ratio)
+        # both answers have seen the same observations, whose noise no difference shows
+        return found if collocation.observations is None else max(found, 1.0)
+
+    return Checked(unseen, factor, None)
+
+
+def _among(collocation: Collocation, first: Answered, again: Again) -> Checked:
+    new = points_among(collocation)
+    if not len(new):  # a source that is defined at the given points alone
+        return Checked(first[1].residual, lambda order: 1.0, None)
+    more = with_points(collocation, torch.cat([collocation.interior, new]))
+    unseen, r = residual(with_points(collocation, new), first)
+    second = again(more, 1.6)
+    near = torch.cdist(new, new).topk(min(3, len(new)), largest=False).indices
+    local = r[near].square().mean(1).sqrt()
+    odd = unseen > 1e-3 and float(local.max()) > CONCENTRATED * float(r.abs().median())
+    worst = tuple(new[int(local.argmax())].tolist()) if odd else None
+    places = more.interior[:: -(-len(more.interior) // 1000)]
+
+    def factor(order: Order) -> float:
+        found = factor_of_better(*compared(first, second, places, order))
+        return found if collocation.observations is None else max(found, 1.0)
+
+    return Checked(unseen, factor, worst)
+
+
+def with_points(collocation: Collocation, interior: Tensor) -> Collocation:
+    """The equation at other inner points, all else as it is."""
+    if collocation.cloud is None:
+        return Collocation(collocation.equation, interior, None, collocation.observations)
+    cloud = collocation.cloud
+    moved = Cloud(interior, cloud.boundary, cloud.values, cloud.corners)
+    return Collocation(collocation.equation, None, moved, collocation.observations)
+
+
+def points_among(collocation: Collocation) -> Tensor:
+    """As many points again, far from each other and from those there are, half-way between neighbours: inner points
+    with no point of the boundary in the ball between them, and each and the boundary point nearest to it."""
+    x, edges = collocation.interior, [b.points for b in collocation.blocks]
+    edge = torch.cat(edges) if edges else x[:0]
+    near = torch.cdist(x, x).fill_diagonal_(math.inf).topk(min(6, len(x) - 1), largest=False)
+    found = ((x[:, None] + x[near.indices]) / 2).reshape(-1, x.shape[1])
+    if len(edge):
+        clear = torch.cdist(found, edge).amin(1) > near.values.reshape(-1) / 2
+        found = torch.cat([found[clear], (x + edge[torch.cdist(x, edge).argmin(1)]) / 2])
+    found = found[torch.isfinite(collocation.equation.source(found))]
+    distance, chosen = torch.cdist(found, torch.cat([x, edge])).amin(1), []
+    while len(chosen) < len(x) and float(distance.max()) > 1e-9:
+        chosen.append(int(distance.argmax()))
+        distance = torch.minimum(distance, (found - found[chosen[-1]]).norm(dim=1))
+    return found[chosen]
+
+
+def residual(at: Collocation, answered: Answered) -> tuple[float, Tensor]:
+    """The equation's residual, root mean square relative to the source and in place."""
+    features, state = answered
+    rows = at.matrices(features)
+    r = rows.linearise(rows.values(state.weights), state.p)[2]
+    size = rms(at.f) or 1.0
+    return rms(r) / size, r
+
+
+def compared(first: Answered, second: Answered, places: Tensor, order: Order) -> tuple[Tensor, Tensor, Tensor]:
+    """Difference of a derivative in two answers, and its standard deviation in each."""
+    means, stds = [], []
+    for features, state in (first, second):
+        phi = features(places, order)
+        more = phi.new_zeros(len(phi), len(state.posterior.mean) - features.size)
+        means.append(phi @ state.weights)
+        stds.append(state.posterior.std(torch.cat([phi, more], 1)))
+    return means[1] - means[0], stds[0], stds[1]
 
 
 def rms(v: Tensor) -> float:
     return float(v.square().mean().sqrt())
-
-
-def _differences(
-    features: FourierFeatures, posterior: Posterior, again: State, places: Tensor
-) -> dict[Order, tuple[Tensor, Tensor]]:
-    """(difference, standard deviation) of u and of each of its slopes."""
-    found, off = {}, (again.posterior.mean - posterior.mean)[: features.size]
-    more = places.new_zeros(len(places), len(posterior.mean) - features.size)
-    for order in value_and_slopes(places.shape[1]):
-        phi = features(places, order)
-        found[order] = phi @ off, posterior.std(torch.cat([phi, more], 1))
-    return found

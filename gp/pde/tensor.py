@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ...errors import NWidthError
 from .basis import evaluate
-from .calibration import factors, shifted, value_and_slopes
+from .calibration import STRETCH, between, factor_of_independent, rms
 from .draws import drawn_errors, wall_misfit
-from .equation import Equation, Order
+from .equation import Equation, Order, product
 from .evidence import learn
 from .factors import Space
 from .features import EXTENSION, FourierFeatures
@@ -20,7 +21,21 @@ from .spectrum import Mixture
 from .task import Answer, Task
 from .weight_space import OVERSAMPLING
 
-Spread = tuple[list[Tensor], dict[Order | None, float], float]
+WIDER = ((1.25, True), (1.5, False))  # times the waves of the second answer, and whether its spectrum is learned
+MOST = 1e6  # nodes of the second answer
+
+
+@dataclass(frozen=True)
+class Spread:
+    """What standard deviations are made of."""
+
+    errors: list[Tensor]  # weights of the errors of drawn equations
+    second: tuple[FourierFeatures, Answer]
+    walls: float  # misfit on the sides, in units of the usual error
+
+
+def white(features: FourierFeatures) -> list[Tensor]:
+    return [torch.ones(n, dtype=torch.float64) for n in features.sizes]
 
 
 class TensorSpace:
@@ -68,7 +83,7 @@ class TensorSpace:
         task = Task(equation, self.iterations)
         counts = [max(2, int(n / OVERSAMPLING) // 2) for n in equation.shape]
         features = FourierFeatures.regular(equation.box, counts, self.extension)
-        priors = [torch.ones(n, dtype=torch.float64) for n in features.sizes]
+        priors = white(features)
         found: list[Answer] = []
         for number in range(self.passes + 1):
             mine = [task.answer(Space(equation, features, priors, c, task.conditions, task.axes)) for c in self.cuts]
@@ -97,20 +112,29 @@ class TensorSpace:
             priors.append(mixture.density().sqrt())
         return priors
 
-    def _errors(self, task: Task, features: FourierFeatures, best: Answer) -> Spread:
-        """Weights whose root mean square is the standard deviation, the factors by which it holds the difference from
-        the answer that other nodes of the same number give, and the misfit on the sides in units of it."""
-        equation, d = task.equation, task.equation.ndim
+    def _spread(self, task: Task, features: FourierFeatures, best: Answer) -> Spread:
         errors = drawn_errors(task, best, self._priors(features, best), self.draws, self.seed)
-        priors = [line.D for line in best.space.lines]
-        other = Task(equation, self.iterations, shifted(task.axes))
-        again = other.answer(Space(equation, features, priors, best.space.cut, other.conditions, other.axes))
-        differences = {}
-        for order in value_and_slopes(d):
-            off = task.values_between(again.weights - best.weights, features, order)
-            differences[order] = off, self._std([task.values_between(e, features, order) for e in errors])
-        usual = float(differences[(0,) * d][1].square().mean().sqrt())
-        return errors, factors(differences), wall_misfit(task, best) / max(usual, 1e-300)
+        zero = (0,) * task.equation.ndim
+        usual = rms(self._std([task.values_between(e, features, zero) for e in errors]))
+        return Spread(errors, self._second(task, best), wall_misfit(task, best) / max(usual, 1e-300))
+
+    def _second(self, task: Task, best: Answer) -> tuple[FourierFeatures, Answer]:
+        """An answer from other nodes, two in each gap where they are not too many, and other waves: the spectrum that
+        leaves less of the equation between those nodes."""
+        each = 2 if 2**task.equation.ndim * task.grid.shape[0] <= MOST else 1
+        other = Task(task.equation, self.iterations, between(task.axes, each))
+        found = []
+        for share, learned in WIDER:
+            counts = [max(2, int(share * n / OVERSAMPLING) // 2) for n in task.shape]
+            features = FourierFeatures.regular(task.equation.box, counts, self.extension * STRETCH)
+            priors = (
+                self._priors(features, best)
+                if learned
+                else [torch.ones(n, dtype=torch.float64) for n in features.sizes]
+            )
+            space = Space(task.equation, features, priors, best.space.cut, other.conditions, other.axes)
+            found.append((features, other.answer(space)))
+        return min(found, key=lambda pair: pair[1].between)
 
     def _std(self, errors: Sequence[Tensor]) -> Tensor:
         # the quantile of Student's t that few draws call for, as a normal one
@@ -119,16 +143,27 @@ class TensorSpace:
     def _solution(self, task: Task, features: FourierFeatures, best: Answer, found: Sequence[Answer]) -> Solution:
         equation = task.equation
         spread: list[Spread] = []
+        usual: dict[Order, tuple[float, float]] = {}  # factor of the draws' standard deviations, error on the sides
+
+        def measured(order: Order) -> tuple[float, float]:
+            # slopes err most on the sides, where a misfit of u is added
+            ends = [torch.cat([a[:1], b, a[-1:]]) for a, b in zip(task.axes, task.between)]
+            at, (waves, second) = product(ends if any(order) else task.between), spread[0].second
+            std = self._std([evaluate(features, e, at, order) for e in spread[0].errors])
+            difference = evaluate(waves, second.weights, at, order) - evaluate(features, best.weights, at, order)
+            # an error on the sides is passed on everywhere, with derivatives in the proportion of the draws'
+            ratio = second.between / max(best.between, 1e-300)
+            return factor_of_independent(difference, std, ratio), spread[0].walls * rms(std)
 
         def predictor(x: Tensor, order: Order) -> tuple[Tensor, Tensor]:
             if not spread:
-                spread.append(self._errors(task, features, best))
-            errors, wider, walls = spread[0]
+                spread.append(self._spread(task, features, best))
+            if order not in usual:
+                usual[order] = measured(order)
+            factor, walls = usual[order]
             mean = evaluate(features, best.weights, x, order)
-            std = self._std([evaluate(features, e, x, order) for e in errors]) * wider.get(order, wider[None])
-            # an error on the sides is passed on everywhere, with derivatives in the proportion of the draws'
-            usual = self._std([task.values_between(e, features, order) for e in errors]).square().mean().sqrt()
-            return mean, (std.square() + (walls * usual).square()).sqrt()
+            std = self._std([evaluate(features, e, x, order) for e in spread[0].errors]) * factor
+            return mean, (std.square() + walls**2).sqrt()
 
         spectrum = [
             (features.frequencies[i], line.D[: len(features.frequencies[i])].square())

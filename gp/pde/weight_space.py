@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...errors import NWidthError
-from .calibration import Checked, check
+from .calibration import STRETCH, Checked, check
 from .corners import Corner, CornerFeatures, find_corners
 from .equation import Cloud, Equation, Observations, Order
 from .evidence import Posterior, condition, held_out, learn
@@ -123,7 +123,13 @@ class WeightSpace:
         # the narrowest band that predicts what was held out about as well as any: evidence alone rewards many bumps
         least = min(f.held_out for f in fits)
         best = next(f for f in fits if f.held_out <= 1.5 * least)
-        checked = check(collocation, best.features, best.density, best.state, self.iterations)
+        first = best
+
+        def again(other: Collocation, share: float) -> tuple[FourierFeatures, State]:
+            fit = self._again(other, first, share)
+            return fit.features, fit.state
+
+        checked = check(collocation, (best.features, best.state), again)
         best = replace(best, held_out=max(best.held_out, checked.unseen if checked.unseen > UNRESOLVED else 0.0))
         return self._solution(collocation, best, fits, checked)
 
@@ -152,6 +158,20 @@ class WeightSpace:
         density = mixture.density()
         held = held_out(A, y, torch.cat([density, wide]), lam, equal=equal, of=len(collocation.interior))
         return Fit(features, newton.run(density, p, w), density, held, features.frequencies[0][:0])
+
+    def _again(self, other: Collocation, fit: Fit, share: float) -> Fit:
+        """An answer from other points, with ``share`` times the waves, of another period; sharp lines, and a spectrum
+        that observations have a say in, stay as they are."""
+        if len(fit.lines) or other.observations is not None:
+            newton = Newton(other, other.matrices(fit.features), self.iterations)
+            return replace(fit, state=newton.run(fit.density, fit.state.p, fit.state.weights, fit.state.scales))
+        most = max(fit.features.size, self.max_features)
+        each = min(share, most / fit.features.size) ** (1 / other.equation.ndim)
+        counts = [max(2, int(each * len(w))) for w in fit.features.frequencies]
+        features = FourierFeatures.regular(other.box, counts, self.extension * STRETCH)
+        if isinstance(fit.features, CornerFeatures):
+            features = CornerFeatures.beside(features, fit.features.corners)
+        return self._fit(other, features)
 
     def _with_lines(self, collocation: Collocation, fit: Fit) -> Fit | None:
         """The dictionary with sharp lines beside it, where few lines explain the (linearised) rows."""
@@ -201,6 +221,8 @@ class WeightSpace:
                 "without them: the two contradict each other, or the points do not resolve the equation"
             )
 
+        wider: dict[Order, float] = {}
+
         def predictor(x: Tensor, order: Order) -> tuple[Tensor, Tensor]:
             means, stds = [], []
             for part in x.split(max(1, 2**23 // len(posterior.mean))):
@@ -208,13 +230,14 @@ class WeightSpace:
                 means.append(phi @ posterior.mean[:m])
                 wide = torch.cat([phi, phi.new_zeros(len(phi), len(posterior.mean) - m)], 1)
                 stds.append(posterior.std(wide))
-            # learned spectra are surer of themselves than they should be: other points said by how much
-            return torch.cat(means), torch.cat(stds) * checked.wider.get(order, checked.wider[None])
+            if order not in wider:  # what a second answer says of the first's standard deviations
+                wider[order] = checked.factor(order)
+            return torch.cat(means), torch.cat(stds) * wider[order]
 
         names, k = list(collocation.guess), len(posterior.mean) - m
         pick = torch.cat([torch.zeros(k, m, dtype=torch.float64), torch.eye(k, dtype=torch.float64)], 1)
         spread: Sequence[Any] = (
-            (posterior.std(pick) * checked.wider[(0,) * collocation.equation.ndim]).tolist() if k else []
+            (posterior.std(pick) * checked.factor((0,) * collocation.equation.ndim)).tolist() if k else []
         )
         return Solution(
             collocation.equation,
