@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from .newton import State
 from .system import Collocation, unseen_points
 
 SHARE = 0.96  # of the errors that a second answer shows, held by 95 % intervals
-MARGIN = 1.05  # where errors are much alike everywhere, little decides whether intervals hold them
+MARGIN = 1.02  # where errors are much alike everywhere, little decides whether intervals hold them
 STRETCH = 1.05  # period of the second answer's waves over that of the first's: what they cannot express differs
 MANY = 1000  # points, at which a second answer on a line has as many as the first
 CONCENTRATED = 100.0  # times the median residual: where more points or a singular function are needed
@@ -29,7 +30,7 @@ class Checked:
     """What points that the answer has not used say of it."""
 
     unseen: float  # residual there, relative to the source
-    factor: Callable[[Order], float]  # of the standard deviations of each derivative
+    factor: Callable[[Order], float]  # of the standard deviations of a derivative; the first call solves again
     worst: tuple[float, ...] | None  # where the equation is much worse resolved than elsewhere
 
 
@@ -89,14 +90,23 @@ def _between(collocation: Collocation, first: Answered, again: Again) -> Checked
     places = product(unseen_points(axes, 200 if equation.ndim == 1 else 20))
     elsewhere = Collocation(equation, places)
     unseen, _ = residual(elsewhere, first)
+    if equation.ndim == 1:
+        lower, upper = equation.box[0]
+        places = lower + (upper - lower) * (torch.arange(500, dtype=torch.float64)[:, None] + 0.382) / 500
     each = 2 if 2**equation.ndim * len(collocation.interior) <= MANY else 1
-    other = Collocation(equation, product(between(axes, each)), observations=collocation.observations)
-    second = again(other, 1.25 if each == 2 else 1.0)
-    ratio = residual(elsewhere, second)[0] / max(unseen, 1e-300)
 
+    @cache
+    def second() -> tuple[Answered, float]:
+        other = Collocation(equation, product(between(axes, each)), observations=collocation.observations)
+        found = again(other, 1.25 if each == 2 else 1.0)
+        return found, residual(elsewhere, found)[0] / max(unseen, 1e-300)
+
+    @cache
     def factor(order: Order) -> float:
-        difference, std, _ = compared(first, second, places, order)
-        found = factor_of_independent(difference, std, ratio)
+        answered, ratio = second()
+        difference, std, own = compared(first, answered, places, order)
+        # noise is in the residuals of both, a wrong spectrum in the standard deviations
+        found = factor_of_independent(difference, std, min(ratio, rms(own) / max(rms(std), 1e-300)))
         # both answers have seen the same observations, whose noise no difference shows
         return found if collocation.observations is None else max(found, 1.0)
 
@@ -109,15 +119,19 @@ def _among(collocation: Collocation, first: Answered, again: Again) -> Checked:
         return Checked(first[1].residual, lambda order: 1.0, None)
     more = with_points(collocation, torch.cat([collocation.interior, new]))
     unseen, r = residual(with_points(collocation, new), first)
-    second = again(more, 1.6)
     near = torch.cdist(new, new).topk(min(3, len(new)), largest=False).indices
     local = r[near].square().mean(1).sqrt()
     odd = unseen > 1e-3 and float(local.max()) > CONCENTRATED * float(r.abs().median())
     worst = tuple(new[int(local.argmax())].tolist()) if odd else None
     places = more.interior[:: -(-len(more.interior) // 1000)]
 
+    @cache
+    def second() -> Answered:
+        return again(more, 1.6)
+
+    @cache
     def factor(order: Order) -> float:
-        found = factor_of_better(*compared(first, second, places, order))
+        found = factor_of_better(*compared(first, second(), places, order))
         return found if collocation.observations is None else max(found, 1.0)
 
     return Checked(unseen, factor, worst)

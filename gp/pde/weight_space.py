@@ -221,8 +221,6 @@ class WeightSpace:
                 "without them: the two contradict each other, or the points do not resolve the equation"
             )
 
-        wider: dict[Order, float] = {}
-
         def predictor(x: Tensor, order: Order) -> tuple[Tensor, Tensor]:
             means, stds = [], []
             for part in x.split(max(1, 2**23 // len(posterior.mean))):
@@ -230,9 +228,7 @@ class WeightSpace:
                 means.append(phi @ posterior.mean[:m])
                 wide = torch.cat([phi, phi.new_zeros(len(phi), len(posterior.mean) - m)], 1)
                 stds.append(posterior.std(wide))
-            if order not in wider:  # what a second answer says of the first's standard deviations
-                wider[order] = checked.factor(order)
-            return torch.cat(means), torch.cat(stds) * wider[order]
+            return torch.cat(means), torch.cat(stds) * checked.factor(order)
 
         names, k = list(collocation.guess), len(posterior.mean) - m
         pick = torch.cat([torch.zeros(k, m, dtype=torch.float64), torch.eye(k, dtype=torch.float64)], 1)
