@@ -19,6 +19,7 @@ SHARE = 0.96  # of the errors that a second answer shows, held by 95 % intervals
 MARGIN = 1.02  # where errors are much alike everywhere, little decides whether intervals hold them
 STRETCH = 1.05  # period of the second answer's waves over that of the first's: what they cannot express differs
 MANY = 1000  # points, at which a second answer on a line has as many as the first
+NOISELESS = 1e-9  # residual at other points, relative to the source, below which it is round-off, not noise
 CONCENTRATED = 100.0  # times the median residual: where more points or a singular function are needed
 
 Answered = tuple[FourierFeatures, State]
@@ -40,7 +41,7 @@ def check(collocation: Collocation, first: Answered, again: Again) -> Checked:
     return (_between if collocation.is_grid else _among)(collocation, first, again)
 
 
-def factor_of_independent(difference: Tensor, std: Tensor, ratio: float) -> float:
+def factor_of_independent(difference: Tensor, std: Tensor, ratio: float, *, least: float = 0.0) -> float:
     """z by which errors of the first of two answers lie within 1.96 z std. The second's are independent and ``ratio``
     times as large, as the residuals at other points are: differences are then wider by sqrt(1 + ratio^2), up to
     sqrt(2), and fewer are to be held.
@@ -51,7 +52,7 @@ def factor_of_independent(difference: Tensor, std: Tensor, ratio: float) -> floa
     """
     wanted = math.sqrt(2) * float(torch.erfinv(torch.tensor(SHARE, dtype=torch.float64)))
     share = math.erf(wanted / math.sqrt(2 * (1 + min(ratio, 1.0) ** 2)))
-    return max(MARGIN * float(torch.quantile(difference.abs() / (1.96 * std).clamp_min(1e-300), share)), 1e-12)
+    return max(MARGIN * float(torch.quantile(difference.abs() / (1.96 * std).clamp_min(1e-300), share)), least, 1e-12)
 
 
 def factor_of_better(difference: Tensor, std: Tensor, own: Tensor) -> float:
@@ -78,6 +79,18 @@ def factor_of_better(difference: Tensor, std: Tensor, own: Tensor) -> float:
     return MARGIN * math.exp(high)
 
 
+def least(unseen: float, ratio: float) -> float:
+    """1 where a residual at other points that the second answer does not lower may be noise: the first's standard
+    deviations are then right, and a difference has too few degrees of freedom to say that they are too wide."""
+    return 1.0 if unseen > NOISELESS and ratio > 0.5 else 0.0
+
+
+def evenly(box: Sequence[tuple[float, float]], count: int) -> list[Tensor]:
+    """``count`` coordinates an axis that are evenly spread but in step with no wave: multiples of the golden ratio."""
+    t = torch.arange(count, dtype=torch.float64) * ((5**0.5 - 1) / 2)
+    return [a + (b - a) * ((t + share) % 1).sort().values for (a, b), share in zip(box, (0.382, 0.441, 0.327))]
+
+
 def between(axes: Sequence[Tensor], each: int) -> list[Tensor]:
     """``each`` (1 or 2) coordinates in every gap of an axis, and its two ends."""
     shares = torch.tensor([0.618] if each == 1 else [0.29, 0.71], dtype=torch.float64)
@@ -87,12 +100,9 @@ def between(axes: Sequence[Tensor], each: int) -> list[Tensor]:
 def _between(collocation: Collocation, first: Answered, again: Again) -> Checked:
     equation = collocation.equation
     axes = equation.axes()
-    places = product(unseen_points(axes, 200 if equation.ndim == 1 else 20))
-    elsewhere = Collocation(equation, places)
+    elsewhere = Collocation(equation, product(unseen_points(axes, 200 if equation.ndim == 1 else 20)))
     unseen, _ = residual(elsewhere, first)
-    if equation.ndim == 1:
-        lower, upper = equation.box[0]
-        places = lower + (upper - lower) * (torch.arange(500, dtype=torch.float64)[:, None] + 0.382) / 500
+    places = product(evenly(equation.box, 500 if equation.ndim == 1 else 30))
     each = 2 if 2**equation.ndim * len(collocation.interior) <= MANY else 1
 
     @cache
@@ -106,7 +116,8 @@ def _between(collocation: Collocation, first: Answered, again: Again) -> Checked
         answered, ratio = second()
         difference, std, own = compared(first, answered, places, order)
         # noise is in the residuals of both, a wrong spectrum in the standard deviations
-        found = factor_of_independent(difference, std, min(ratio, rms(own) / max(rms(std), 1e-300)))
+        both = min(ratio, rms(own) / max(rms(std), 1e-300))
+        found = factor_of_independent(difference, std, both, least=least(unseen, ratio))
         # both answers have seen the same observations, whose noise no difference shows
         return found if collocation.observations is None else max(found, 1.0)
 

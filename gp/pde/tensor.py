@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...errors import NWidthError
 from .basis import evaluate
-from .calibration import STRETCH, between, factor_of_independent, rms
+from .calibration import STRETCH, between, evenly, factor_of_independent, least, rms
 from .draws import drawn_errors, wall_misfit
 from .equation import Equation, Order, product
 from .evidence import learn
@@ -147,13 +147,15 @@ class TensorSpace:
 
         def measured(order: Order) -> tuple[float, float]:
             # slopes err most on the sides, where a misfit of u is added
-            ends = [torch.cat([a[:1], b, a[-1:]]) for a, b in zip(task.axes, task.between)]
-            at, (waves, second) = product(ends if any(order) else task.between), spread[0].second
+            inside, (waves, second) = evenly(equation.box, 40), spread[0].second
+            ends = [torch.cat([a[:1], b, a[-1:]]) for a, b in zip(task.axes, inside)]
+            at = product(ends if any(order) else inside)
             std = self._std([evaluate(features, e, at, order) for e in spread[0].errors])
             difference = evaluate(waves, second.weights, at, order) - evaluate(features, best.weights, at, order)
             # an error on the sides is passed on everywhere, with derivatives in the proportion of the draws'
             ratio = second.between / max(best.between, 1e-300)
-            return factor_of_independent(difference, std, ratio), spread[0].walls * rms(std)
+            factor = factor_of_independent(difference, std, ratio, least=least(best.between, ratio))
+            return factor, spread[0].walls * rms(std)
 
         def predictor(x: Tensor, order: Order) -> tuple[Tensor, Tensor]:
             if not spread:
