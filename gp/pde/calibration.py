@@ -16,9 +16,11 @@ from .newton import State
 from .system import Collocation, unseen_points
 
 SHARE = 0.96  # of the errors that a second answer shows, held by 95 % intervals
+SCATTERED = 0.97  # likewise in a cloud, whose boundary values are known at its points alone
 MARGIN = 1.02  # where errors are much alike everywhere, little decides whether intervals hold them
 STRETCH = 1.05  # period of the second answer's waves over that of the first's: what they cannot express differs
 MANY = 1000  # points, at which a second answer on a line has as many as the first
+FEW = 200  # scattered points, below which a second answer has more than twice as many
 NOISELESS = 1e-9  # residual at other points, relative to the source, below which it is round-off, not noise
 CONCENTRATED = 100.0  # times the median residual: where more points or a singular function are needed
 
@@ -56,9 +58,9 @@ def factor_of_independent(difference: Tensor, std: Tensor, ratio: float, *, leas
 
 
 def factor_of_better(difference: Tensor, std: Tensor, own: Tensor) -> float:
-    """z by which 1.96 z std holds a share ``SHARE`` of errors N(difference, own^2): the second answer knows all that
-    the first knows, so that its standard deviation ``own`` adds. It is as overconfident as the first, hence grows with
-    z; two points for one halve the variance of noise at best.
+    """z by which 1.96 z std holds a share ``SCATTERED`` of errors N(difference, own^2): the second answer knows all
+    that the first knows, so that its standard deviation ``own`` adds. It is as overconfident as the first, hence grows
+    with z; two points for one halve the variance of noise at best.
 
     >>> g = torch.Generator().manual_seed(0)  # noise: the first is right, the second has half its variance
     >>> s = torch.ones(20000, dtype=torch.float64)
@@ -75,7 +77,7 @@ def factor_of_better(difference: Tensor, std: Tensor, own: Tensor) -> float:
     low, high = -30.0, 30.0  # of log z
     for _ in range(40):
         middle = (low + high) / 2
-        low, high = (middle, high) if held(math.exp(middle)) < SHARE else (low, middle)
+        low, high = (middle, high) if held(math.exp(middle)) < SCATTERED else (low, middle)
     return MARGIN * math.exp(high)
 
 
@@ -138,7 +140,7 @@ def _among(collocation: Collocation, first: Answered, again: Again) -> Checked:
 
     @cache
     def second() -> Answered:
-        return again(more, 1.6)
+        return again(more, 0.8 * len(more.interior) / len(collocation.interior))
 
     @cache
     def factor(order: Order) -> float:
@@ -169,7 +171,7 @@ def points_among(collocation: Collocation) -> Tensor:
         found = torch.cat([found[clear], (x + edge[torch.cdist(x, edge).argmin(1)]) / 2])
     found = found[torch.isfinite(collocation.equation.source(found))]
     distance, chosen = torch.cdist(found, torch.cat([x, edge])).amin(1), []
-    while len(chosen) < len(x) and float(distance.max()) > 1e-9:
+    while len(chosen) < max(len(x), FEW) and float(distance.max()) > 1e-9:
         chosen.append(int(distance.argmax()))
         distance = torch.minimum(distance, (found - found[chosen[-1]]).norm(dim=1))
     return found[chosen]

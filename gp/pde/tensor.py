@@ -22,7 +22,7 @@ from .task import Answer, Task
 from .weight_space import OVERSAMPLING
 
 WIDER = ((1.25, True), (1.5, False))  # times the waves of the second answer, and whether its spectrum is learned
-MOST = 1e6  # nodes of the second answer
+MANY, MOST = 1e5, 1e6  # nodes of the second answer, at which one is tried, and at which it has no more than the first
 
 
 @dataclass(frozen=True)
@@ -121,10 +121,11 @@ class TensorSpace:
     def _second(self, task: Task, best: Answer) -> tuple[FourierFeatures, Answer]:
         """An answer from other nodes, two in each gap where they are not too many, and other waves: the spectrum that
         leaves less of the equation between those nodes."""
-        each = 2 if 2**task.equation.ndim * task.grid.shape[0] <= MOST else 1
+        nodes = 2**task.equation.ndim * len(task.grid)
+        each = 2 if nodes <= MOST else 1
         other = Task(task.equation, self.iterations, between(task.axes, each))
         found = []
-        for share, learned in WIDER:
+        for share, learned in WIDER if nodes <= MANY else WIDER[:1]:
             counts = [max(2, int(share * n / OVERSAMPLING) // 2) for n in task.shape]
             features = FourierFeatures.regular(task.equation.box, counts, self.extension * STRETCH)
             priors = (
