@@ -192,7 +192,7 @@ def compared(first: Answered, second: Answered, places: Tensor, order: Order) ->
     for features, state in (first, second):
         phi = features(places, order)
         more = phi.new_zeros(len(phi), len(state.posterior.mean) - features.size)
-        means.append(phi @ state.weights)
+        means.append(phi @ state.posterior.mean[: features.size])
         stds.append(state.posterior.std(torch.cat([phi, more], 1)))
     return means[1] - means[0], stds[0], stds[1]
 

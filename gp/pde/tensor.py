@@ -48,8 +48,8 @@ class TensorSpace:
     values and the pass are chosen by the equation's residual between the nodes, which no solve has seen.
 
     Standard deviations are the errors of the solver's own answers to ``draws`` equations made from the learned prior,
-    scaled to the residual between the nodes and to the difference from an answer that used other nodes, and the misfit
-    between the nodes of sides where u is given.
+    scaled to the residual between the nodes and then to the difference from a second answer, from other nodes and other
+    waves, and the misfit between the nodes of sides where u is given.
     """
 
     def __init__(
@@ -126,13 +126,10 @@ class TensorSpace:
         other = Task(task.equation, self.iterations, between(task.axes, each))
         found = []
         for share, learned in WIDER if nodes <= MANY else WIDER[:1]:
+            share = share if each == 2 else 1.0
             counts = [max(2, int(share * n / OVERSAMPLING) // 2) for n in task.shape]
             features = FourierFeatures.regular(task.equation.box, counts, self.extension * STRETCH)
-            priors = (
-                self._priors(features, best)
-                if learned
-                else [torch.ones(n, dtype=torch.float64) for n in features.sizes]
-            )
+            priors = self._priors(features, best) if learned else white(features)
             space = Space(task.equation, features, priors, best.space.cut, other.conditions, other.axes)
             found.append((features, other.answer(space)))
         return min(found, key=lambda pair: pair[1].between)

@@ -63,8 +63,8 @@ class WeightSpace:
     weights maximise the marginal likelihood. Bands are tried from the narrowest that the points resolve, until one
     predicts rows that were held out; the narrowest that does it about as well as any wins. Nonlinear equations:
     Gauss-Newton steps, halved until the residual falls; parameters are weights with a wide prior. Standard deviations
-    grow until they account for the residual between the points, where the source is a function. In one dimension sharp
-    lines are looked for (``lines``) and kept where the evidence wants them.
+    are scaled to the difference from a second answer, from more points and other waves. In one dimension sharp lines
+    are looked for (``lines``) and kept where the evidence wants them.
 
     The frequencies are multiples of 2 pi / (extension length), ``extension`` irrational: they hold no wave of the truth
     by construction.
