@@ -100,6 +100,7 @@ class KernelRidge:
         self.nugget, self.twins = 0.0, False
         self.std_scale: Tensor | None = None
         self._late: Tensor | None = None  # outputs less bias, until the scale of the standard deviation is asked for
+        self._waiting: tuple[Tensor, Tensor] | None = None  # samples to be fitted with what was chosen, when asked for
         self._factor: Tensor | None = None  # of K + n lambda I; of A'A + n lambda I with features A
 
     def fit(self, x: Tensor, y: Tensor, validate: Validate | None, *, seed: int) -> list[dict[str, Any]]:
@@ -118,9 +119,10 @@ class KernelRidge:
         Cholesky factor a trial, which so few need, instead of an eigendecomposition a length."""
         x, y = check_samples("KernelRidge.refine", x, y)
         c, bias, shift = self.chosen, y.mean(0), x.mean(0)
-        scale = self._unit(x, c["whitening"])
+        scale, apart = self._unit(x - shift, c["whitening"])
+        assert apart is not None
         z, other = (x - shift) * scale, (validate[0].double() - shift) * scale
-        distances = None if c["kernel"] == "linear" else (torch.cdist(z, z), torch.cdist(other, z))
+        distances = None if c["kernel"] == "linear" else (apart, torch.cdist(other, z))
         tried: dict[tuple[float, float], float] = {}
 
         def error(length: float, ridge: float) -> float:
@@ -130,8 +132,12 @@ class KernelRidge:
                 else:
                     K, across = (KERNELS[c["kernel"]](d / length) for d in distances)
                 K.diagonal().add_(ridge * len(x))
-                alpha = torch.cholesky_solve(y - bias, cholesky(K)[0])
-                tried[length, ridge] = validate[1](bias + across @ alpha)
+                L = cholesky(K)[0]
+                if len(across) < y.shape[1]:
+                    found = torch.cholesky_solve(across.mT, L).mT @ (y - bias)
+                else:
+                    found = across @ torch.cholesky_solve(y - bias, L)
+                tried[length, ridge] = validate[1](bias + found)
             return tried[length, ridge]
 
         length, ridge, ridges = c["length"], c["ridge"], sorted({*self.ridges, c["ridge"]})
@@ -145,7 +151,7 @@ class KernelRidge:
                 at += move
                 ridge = ridges[at]
         self.chosen = {"kernel": c["kernel"], "length": length, "ridge": ridge, "whitening": c["whitening"]}
-        self.refit(x, y)
+        self._waiting = x, y  # another refit may follow
         fixed = {"kernel": c["kernel"], "whitening": c["whitening"]}
         return [{**fixed, "length": k, "ridge": r, CRITERIA["validation"]: e} for (k, r), e in tried.items()]
 
@@ -180,11 +186,11 @@ class KernelRidge:
         inputs = None if validate is None else validate[0].double()
         size = max(float(y.norm()), 1e-300)
         for g in whitening:
-            scale = self._unit(x, g)
+            self._exact(len(x))
+            scale, apart = self._unit(x - shift, g)
             z = (x - shift) * scale
             other = None if inputs is None else (inputs - shift) * scale
-            exact = self._exact(len(x))
-            distances = [torch.cdist(v, z) for v in (z, other) if v is not None] if exact else None
+            distances = None if apart is None else [apart] if other is None else [apart, torch.cdist(other, z)]
             for kernel in kernels:
                 for length in lengths if kernel != "linear" else [1.0]:
                     path, across = self._path(y - bias, z, other, distances, kernel, length)
@@ -206,13 +212,17 @@ class KernelRidge:
             best["val_rel_l2"] = validate[1](self.predict(validate[0])[0])
         return history
 
-    def _unit(self, x: Tensor, g: float) -> Tensor:
-        """D divided by the median distance."""
+    def _unit(self, x: Tensor, g: float) -> tuple[Tensor, Tensor | None]:
+        """D divided by the median distance, for centred inputs, and all distances in units of the median; None where
+        features are to stand for the samples."""
         scale = self._scale(x, g)
-        if len(x) > self.max_samples:
+        all_ = len(x) <= self.max_samples
+        if not all_:
             pick = torch.randperm(len(x), generator=torch.Generator().manual_seed(self.feature_seed))[:MEDIAN_OF]
             x = x[pick]
-        return scale / self._median(torch.pdist(x * scale))
+        apart = torch.cdist(x * scale, x * scale).fill_diagonal_(0)
+        median = self._median(apart)
+        return scale / median, apart.div_(median) if all_ else None
 
     def _features(self, kernel: str, z: Tensor) -> KernelFeatures:
         assert self.beyond is not None
@@ -235,16 +245,20 @@ class KernelRidge:
 
     def refit(self, x: Tensor, y: Tensor) -> None:
         x, y = check_samples("KernelRidge.refit", x, y)
-        c = self.chosen
-        self.scale = self._unit(x, c["whitening"]) / c["length"]
+        c, self._waiting = self.chosen, None
         self.shift, self.bias = x.mean(0), y.mean(0)
+        unit, apart = self._unit(x - self.shift, c["whitening"])
+        self.scale = unit / c["length"]
         z = (x - self.shift) * self.scale
         self.nugget = c["ridge"] * len(x)
         self.chosen.pop("jitter", None)
         self.twins = self._exact(len(x)) and repeated(x)
         if self._exact(len(x)):
             self.x, self.phi = z, None
-            jitter = self._factorise(gram(c["kernel"], z, z))
+            if c["kernel"] == "linear" or apart is None:
+                jitter = self._factorise(gram(c["kernel"], z, z))
+            else:
+                jitter = self._factorise(KERNELS[c["kernel"]](apart / c["length"]))
         else:
             self.x, self.phi = None, self._features(c["kernel"], z)
             A = self.phi(z)
@@ -262,12 +276,17 @@ class KernelRidge:
             self.std_scale, self._late = self._spread_of_features(rest, z, A), None
 
     def _factorise(self, K: Tensor) -> float:
-        K = K.clone()
+        """Of K + n lambda I, which K becomes; the jitter."""
         K.diagonal().add_(self.nugget)
         self._factor, jitter = cholesky(K)
         return jitter
 
+    def _settle(self) -> None:
+        if self._waiting is not None:
+            self.refit(*self._waiting)
+
     def _finish(self) -> None:
+        self._settle()
         if self._late is not None and self.dual is not None:
             self.std_scale, self._late = self._spread_of(self._late, self.dual), None
 
@@ -302,8 +321,10 @@ class KernelRidge:
         return std.pow(-g)
 
     @staticmethod
-    def _median(distance: Tensor) -> float:
-        median = float(distance.median()) if distance.numel() else 1.0
+    def _median(apart: Tensor) -> float:
+        """Median distance of pairs: of all entries of the matrix, n are of no pair and each pair is there twice."""
+        n = len(apart)
+        median = float(apart.reshape(-1).kthvalue(n + 2 * ((n * (n - 1) // 2 - 1) // 2) + 1).values)
         if median == 0:
             raise NWidthError(
                 "KernelRidge.fit",
@@ -320,6 +341,7 @@ class KernelRidge:
 
     def _inputs(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Inputs in units of the kernel's length, dual coefficients and bias."""
+        self._settle()
         if self.scale is None or self.shift is None or self.dual is None or self.bias is None:
             raise NWidthError("KernelRidge.predict", got="a model that was not fitted", fix="call fit first")
         x = check_inputs("KernelRidge.predict", x, len(self.shift))
@@ -358,10 +380,12 @@ class KernelRidge:
 
     @property
     def selected(self) -> dict[str, Any]:
+        self._settle()
         return dict(self.chosen)
 
     @property
     def parameters(self) -> int:
+        self._settle()
         return 0 if self.dual is None else self.dual.numel()
 
     def state_dict(self) -> dict[str, Any]:
@@ -382,6 +406,6 @@ class KernelRidge:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.chosen, self.nugget = dict(state["chosen"]), state["nugget"]
         self.phi = None if state["phi"] is None else KernelFeatures.from_state(state["phi"])
-        self._factor, self._late = state["factor"], None
+        self._factor, self._late, self._waiting = state["factor"], None, None
         self.x, self.shift, self.scale = (state[k] for k in ("x", "shift", "scale"))
         self.dual, self.bias, self.std_scale = (state[k] for k in ("dual", "bias", "std_scale"))

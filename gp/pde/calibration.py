@@ -160,8 +160,9 @@ def with_points(collocation: Collocation, interior: Tensor) -> Collocation:
 
 
 def points_among(collocation: Collocation) -> Tensor:
-    """As many points again, far from each other and from those there are, half-way between neighbours: inner points
-    with no point of the boundary in the ball between them, and each and the boundary point nearest to it."""
+    """As many points again, and at least ``FEW``, far from each other and from those there are, half-way between
+    neighbours: inner points with no point of the boundary in the ball between them, and each and the boundary point
+    nearest to it."""
     x, edges = collocation.interior, [b.points for b in collocation.blocks]
     edge = torch.cat(edges) if edges else x[:0]
     near = torch.cdist(x, x).fill_diagonal_(math.inf).topk(min(6, len(x) - 1), largest=False)
@@ -170,7 +171,8 @@ def points_among(collocation: Collocation) -> Tensor:
         clear = torch.cdist(found, edge).amin(1) > near.values.reshape(-1) / 2
         found = torch.cat([found[clear], (x + edge[torch.cdist(x, edge).argmin(1)]) / 2])
     found = found[torch.isfinite(collocation.equation.source(found))]
-    distance, chosen = torch.cdist(found, torch.cat([x, edge])).amin(1), []
+    distance = torch.cdist(found, torch.cat([x, edge])).amin(1)
+    chosen: list[int] = []
     while len(chosen) < max(len(x), FEW) and float(distance.max()) > 1e-9:
         chosen.append(int(distance.argmax()))
         distance = torch.minimum(distance, (found - found[chosen[-1]]).norm(dim=1))
