@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -104,21 +104,6 @@ class Collocation:
                     expected=f"coordinate {i} in [{lower:.6g}, {upper:.6g}]",
                     fix="the solution is not known beyond the domain: leave them out, or enlarge it",
                 )
-
-    def without(self, left: Tensor, number: int, every: int) -> Collocation:
-        """All but some inner points (a mask) and, of a cloud, one in ``every`` boundary points from ``number`` on."""
-        if self.cloud is None:
-            return Collocation(self.equation, self.interior[~left], None, self.observations)
-        keep = torch.arange(len(self.cloud.boundary)) % every != number
-        values = torch.as_tensor(self.cloud.values)[keep]
-        cloud = Cloud(self.interior[~left], self.cloud.boundary[keep], values, self.cloud.corners)
-        return Collocation(self.equation, None, cloud, self.observations)
-
-    def only(self, points: Tensor) -> Collocation:
-        """The equation at some of the inner points (a mask), conditions as they are."""
-        if self.cloud is None:
-            return Collocation(self.equation, self.interior[points])
-        return Collocation(self.equation, cloud=replace(self.cloud, interior=self.interior[points]))
 
     def matrices(self, features: FourierFeatures) -> Rows:
         return Rows(self, features)

@@ -22,7 +22,7 @@ from .task import Answer, Task
 from .weight_space import OVERSAMPLING
 
 WIDER = ((1.25, True), (1.5, False))  # times the waves of the second answer, and whether its spectrum is learned
-MANY, MOST = 1e5, 1e6  # nodes of the second answer, at which one is tried, and at which it has no more than the first
+MANY, MOST = 1e5, 1e6  # nodes with two in each gap, beyond which one spectrum is tried, and one node a gap
 
 
 @dataclass(frozen=True)
