@@ -15,10 +15,11 @@ from ..backends import Axis, Grid
 from ..data import Dataset
 from ..errors import NWidthError
 from .levels import groups_of
-from .marching import march, solve_to_accuracy
+from .marching import march
 from .parameters import check_parameters, draw_parameters, parameter, varying
 from .problem import Problem, lead, sizes
 from .random_fields import RandomField, stream
+from .refinement import solve_to_accuracy
 from .spectral import SpectralSpace
 from .stepping import stepper_of
 
@@ -52,8 +53,8 @@ class EvolutionProblem(Problem):
     Class attributes of an equation: ``factors``, the degree of N as a polynomial in u and its derivatives;
     ``quadratic``, whether it is of degree two whatever the inputs; ``parameters``, the names of the fields that
     are a number or a range [least, most] (see ``parameters.py``), each with its sign, positive or real;
-    ``closed_form``, whether ``exact_states`` gives the solution; ``complex_state`` for complex u, which fields store as such or as two real channels each, real and imaginary
-    parts.
+    ``closed_form``, whether ``exact_states`` gives the solution; ``complex_state`` for complex u, which fields store
+    as such or as two real channels each, real and imaginary parts.
     """
 
     dimensions: ClassVar[tuple[int, ...]] = (1,)

@@ -41,7 +41,9 @@ class LinearEvolution(EvolutionProblem):
         ones = torch.ones(len(inputs), dtype=torch.float64)
         return ones * (max(inputs.grid.shape) // 2), ones * 1e300
 
-    def exact_states(self, c: Tensor, space: SpectralSpace, inputs: Dataset, times: Sequence[float]) -> Iterator[Tensor]:
+    def exact_states(
+        self, c: Tensor, space: SpectralSpace, inputs: Dataset, times: Sequence[float]
+    ) -> Iterator[Tensor]:
         """exp((t - t0) L) c, from the first state at each time: errors do not add up."""
         linear = self.linear(space, inputs)
         for t in times:

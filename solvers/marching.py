@@ -13,7 +13,9 @@ from torch import Tensor
 
 from ..data import Dataset
 from ..errors import NWidthError
+from .clock import STAGES, Clock
 from .levels import Level, allowed, levels_of, rounded, space_of
+from .memory import at_once, keep_freed_memory, on_threads
 from .spectral import SpectralSpace, good_size
 from .step_checks import StepCheck, distance
 from .stepping import Stepper, advance, stepper_of
@@ -21,67 +23,23 @@ from .stepping import Stepper, advance, stepper_of
 if TYPE_CHECKING:
     from .evolution import EvolutionProblem
 
-CACHED_VALUES = 2**16  # points of the samples that a CPU advances together: 512 KiB in double precision
-HELD_VALUES = 2**26  # the same of an accelerator
-LEAST_STEPS = 16  # of a stage
-STAGES = 8  # at least, of a run that is long enough
-TICKS = 64  # instants, at least, at which a stage may end
 MOST_ATTEMPTS = 10
 DROPPED = 1e-10  # of a state, relative in L2, when its degree is lowered; with a target a hundredth of that
 AHEAD = 0.25  # of the error in time that may be made before its share of the time is over
 CALM = 0.1  # of the error allowed: below it with twice the step, that is taken
 
 Plan = list[tuple[int, Level]]  # the ends of stages, in ticks, and their levels
+Next = tuple[int, int, Level]  # a sample, where its next stage begins, and the level
 
 
 def march(problem: EvolutionProblem, inputs: Dataset, t: Tensor, dtype: torch.dtype) -> Tensor:
     """The states (N, T, C, *space) at times t, each sample at the levels that ``resolve`` gives or checks ask for."""
     u, _ = March(problem, inputs, t, dtype, target=problem.target).run()
-    _check_finite(problem, u)
+    check_finite(problem, u)
     return u
 
 
-def solve_to_accuracy(
-    problem: EvolutionProblem, inputs: Dataset, t: Tensor, dtype: torch.dtype, accuracy: float
-) -> tuple[Tensor, float]:
-    """The states, and the largest relative change of a sample in its last refinement, which is below ``accuracy``.
-
-    The levels that ``march`` takes are compared with half their points and twice their steps, then refined as long as
-    the finer of two runs differs by more. NWidthError where refinements no longer lower the change.
-    """
-    fixed = problem.points is not None
-    fine, plans = March(problem, inputs, t, dtype, target=problem.target, least=1).run()
-    _check_finite(problem, fine)
-
-    def scaled(plan: Plan, by: int) -> Plan:
-        return [(end, (n if fixed else max(good_size(math.ceil(n * 2.0**by)), 8), j + by)) for end, (n, j) in plan]
-
-    u, _ = March(problem, inputs, t, dtype, plans=[scaled(p, -1) for p in plans]).run()
-    finest = torch.empty_like(u)
-    rows, before, stuck = list(range(len(u))), torch.full((len(u),), math.inf), torch.zeros(len(u))
-    reached = 0.0
-    while True:
-        change = distance(u, fine)
-        done = change < accuracy
-        finest[rows] = fine
-        reached = max([reached, *change[done].tolist()])
-        stuck = torch.where(change > 0.8 * before, stuck + 1, torch.zeros_like(stuck))
-        if bool(((stuck >= 2) & ~done).any()):
-            raise NWidthError(
-                f"{type(problem).__name__}.solve",
-                got=f"a solution that still changes by {float(change[~done].max()):.1e} as it is refined",
-                expected=f"less than accuracy={accuracy:g}",
-                fix="raise accuracy, compute in float64, shorten final_time, or smooth the initial state",
-            )
-        left = (~done).nonzero()[:, 0].tolist()
-        if not left:
-            return finest, reached
-        rows, u, before, stuck = [rows[i] for i in left], fine[left], change[left], stuck[left]
-        plans = [scaled(plans[i], 1) for i in left]
-        fine, _ = March(problem, inputs[rows], t, dtype, plans=plans).run()
-
-
-def _check_finite(problem: EvolutionProblem, u: Tensor) -> None:
+def check_finite(problem: EvolutionProblem, u: Tensor) -> None:
     if not bool(torch.isfinite(u).all()):
         raise NWidthError(
             f"{type(problem).__name__}.solve",
@@ -91,65 +49,6 @@ def _check_finite(problem: EvolutionProblem, u: Tensor) -> None:
         )
 
 
-def keep_freed_memory() -> None:
-    """Let the C library keep memory that is freed, for the next array of that size.
-
-    glibc returns arrays above a threshold to the system when they are freed, and the page faults of the next one cost
-    as much as the arithmetic on it. Freeing one block of nearly 32 MiB, the most that glibc considers, raises the
-    threshold to that size (mallopt(3), M_MMAP_THRESHOLD). The block is never touched; elsewhere it has no effect.
-    """
-    torch.empty(2**25 - 2**13, dtype=torch.uint8)
-
-
-def at_once(values: int, device: torch.device) -> int:
-    """How many samples of so many points are advanced together: arrays stay in the cache of a CPU, or within the
-    memory of an accelerator.
-    """
-    return max(1, (CACHED_VALUES if device.type == "cpu" else HELD_VALUES) // values)
-
-
-class Clock:
-    """The stored times and instants between them, in ticks: each interval has the same power of two of these."""
-
-    def __init__(self, t0: float, t: Sequence[float]):
-        self.stops = [t0, *t]
-        self.a_piece = 1
-        while self.a_piece * len(t) < TICKS:
-            self.a_piece *= 2
-        self.last = self.a_piece * len(t)
-        self.longest = max(b - a for a, b in zip(self.stops, t))
-
-    def time(self, tick: int) -> float:
-        i, part = divmod(tick, self.a_piece)
-        if not part:
-            return self.stops[i]
-        return self.stops[i] + part / self.a_piece * (self.stops[i + 1] - self.stops[i])
-
-    def stored(self, tick: int) -> int | None:
-        """The index of the stored time."""
-        return None if tick % self.a_piece else tick // self.a_piece - 1
-
-    def path(self, tick: int, end: int, h: float) -> list[int]:
-        """Instants on the way: stored times, and others that leave at least eight steps of h between two."""
-        ticks = []
-        while tick < end:
-            i, part = divmod(tick, self.a_piece)
-            a_tick, piece = (self.stops[i + 1] - self.stops[i]) / self.a_piece, self.a_piece
-            while piece > 1 and (part % piece or tick + piece > end or piece * a_tick > LEAST_STEPS * h * (1 + 1e-9)):
-                piece //= 2
-            tick += piece
-            ticks.append(tick)
-        return ticks
-
-    def stage(self, tick: int, h: float) -> int:
-        """The end of a stage: one as long as all before it, at most an eighth of all time."""
-        start, whole = self.stops[0], self.stops[-1] - self.stops[0]
-        now = self.time(tick)
-        until = now + max(LEAST_STEPS * h, whole / TICKS, min(now - start, whole / STAGES))
-        ahead = self.path(tick, self.last, h)
-        return next((p for p in ahead if self.time(p) >= until - 1e-9 * whole), self.last)
-
-
 @dataclass
 class _Sample:
     """How far a sample has come."""
@@ -157,7 +56,7 @@ class _Sample:
     state: Tensor | None = None  # coefficients (C, *counts); None: those of u0
     points: int = 0  # of the space that they are from
     shift: int = 0  # halvings more than ``resolve`` gives
-    calm: bool = True  # no check has asked for shorter steps
+    calm: bool = True  # steps may grow: none that grew was unstable
     spent: float = 0.0  # of the error in time
     attempts: int = 0  # at this stage
     before: Tensor | None = None  # values at its end in the last of them
@@ -207,12 +106,11 @@ class March:
             for row, plan in enumerate(self.plans):
                 self._queue(row, 0, plan[0][1])
         while self.pending:
-            key = min(self.pending)
-            rows = self.pending.pop(key)
-            most = at_once(key[2] ** self.problem.ndim, self.start.device)
-            if len(rows) > most:
-                rows, self.pending[key] = rows[:most], rows[most:]
-            self._stage(rows, key[0], key[1], key[2:])
+            work = [(part, key) for key, rows in sorted(self.pending.items()) for part in self._split(rows, key[2])]
+            self.pending = {}
+            for after in on_threads(self._stage, work, self.start.device):
+                for row, tick, level in after:
+                    self._queue(row, tick, level)
         return self.u, [s.plan for s in self.samples]
 
     def _queue(self, row: int, tick: int, level: Level) -> None:
@@ -223,6 +121,11 @@ class March:
         else:
             end = self.plans[row][len(self.samples[row].plan)][0]
         self.pending.setdefault((tick, end, *level), []).append(row)
+
+    def _split(self, rows: list[int], points: int) -> Iterator[list[int]]:
+        """Rows to be advanced together."""
+        most = at_once(points**self.problem.ndim, self.start.device)
+        return (rows[i : i + most] for i in range(0, len(rows), most))
 
     def _step(self, level: Level) -> float:
         return self.clock.longest * 2.0 ** -level[1]
@@ -259,8 +162,10 @@ class March:
 
         return make
 
-    def _stage(self, rows: list[int], tick: int, end: int, level: Level) -> None:
+    def _stage(self, work: tuple[list[int], tuple[int, int, int, int]]) -> list[Next]:
         """From one tick to another; then each sample is sent on, or back."""
+        rows, (tick, end, *finest) = work
+        level: Level = (finest[0], finest[1])
         n, h, clock = level[0], self._step(level), self.clock
         space, batch = self._space(n), self._from(self.working[rows], tick)
         c = self._states(rows, space)
@@ -288,14 +193,14 @@ class March:
                     break
         else:
             last = space.at(c, self.inputs.grid.shape) if last is None and check is not None else last
+        after: list[Next] = []
         if check is not None:
-            rows, c = self._accepted(rows, tick, end, level, check, duration, c, last)
+            rows, c, after = self._accepted(rows, tick, end, level, check, duration, c, last)
         for row, state in zip(rows, c):
             sample = self.samples[row]
             sample.state, sample.points, sample.attempts, sample.before = state, n, 0, None
             sample.plan.append((end, level))
-        if end < clock.last and rows:
-            self._send_on(rows, end, level, c, space)
+        return after + (self._sent_on(rows, end, level, c, space) if end < clock.last and rows else [])
 
     def _accepted(
         self,
@@ -307,11 +212,11 @@ class March:
         duration: float,
         c: Tensor,
         values: Tensor | None,
-    ) -> tuple[list[int], Tensor]:
-        """The samples whose stage holds, with their states; the others are queued to take it again."""
+    ) -> tuple[list[int], Tensor, list[Next]]:
+        """The samples whose stage holds, with their states; and how the others take it again."""
         clock, (n, j) = self.clock, level
         whole = clock.stops[-1] - clock.stops[0]
-        kept = []
+        kept, again = [], []
         for i, row in enumerate(rows):
             sample = self.samples[row]
             share = min(1.0, (clock.time(end) - clock.stops[0]) / whole + AHEAD)
@@ -320,8 +225,10 @@ class March:
             if values is not None and sample.before is not None:  # against an earlier, coarser run
                 error = min(error, float(distance(sample.before[None], values[i : i + 1])))
             finer, halved = check.finer(i, n, error), check.halvings(error / right)
-            if finer is not None and sample.shift < 0:  # first the steps that resolve gives: longer ones may be unstable
-                finer, halved = None, max(halved, -sample.shift)
+            if (
+                finer is not None and sample.shift < 0
+            ):  # first the steps that resolve gives: longer ones may be unstable
+                finer, halved, sample.calm = None, max(halved, 1), False
             if finer is None and not halved:
                 kept.append(i)
                 sample.spent += error
@@ -332,16 +239,14 @@ class March:
             if sample.attempts > MOST_ATTEMPTS:
                 _fail_to_settle(self.problem, float(check.edge[i]), error, check.edge_limit, right)
             sample.before = None if values is None else values[i]
-            sample.shift, sample.calm = sample.shift + halved, sample.calm and not halved
-            self._queue(row, tick, (finer or n, j + halved))
-        return [rows[i] for i in kept], c[kept]
+            sample.shift += halved
+            again.append((row, tick, (finer or n, j + halved)))
+        return [rows[i] for i in kept], c[kept], again
 
-    def _send_on(self, rows: list[int], tick: int, level: Level, c: Tensor, space: SpectralSpace) -> None:
-        """Queue the next stage, at the level of the states where it is coarser than that of the last."""
+    def _sent_on(self, rows: list[int], tick: int, level: Level, c: Tensor, space: SpectralSpace) -> list[Next]:
+        """The next stages, at the level of the states where it is coarser than that of the last."""
         if self.plans is not None:
-            for row in rows:
-                self._queue(row, tick, self.plans[row][len(self.samples[row].plan)][1])
-            return
+            return [(row, tick, self.plans[row][len(self.samples[row].plan)][1]) for row in rows]
         given: Tensor = self.inputs.u0  # type: ignore[assignment]
         now = self.inputs[rows]
         a = now.a
@@ -354,11 +259,13 @@ class March:
         else:
             wanted = rounded(self.problem, *self.problem.resolve(now), self.clock.longest)
         needed = space.needed(c, DROPPED if self.target is None else self.target / 100)
+        after = []
         for row, (n, j), degree in zip(rows, wanted, needed.tolist()):
             sample = self.samples[row]
             while n < level[0] and min(self._space(n).degree) < degree:
                 n = good_size(n + 1)
-            self._queue(row, tick, (min(n, level[0]), min(max(j + sample.shift, self.least, 0), level[1])))
+            after.append((row, tick, (min(n, level[0]), min(max(j + sample.shift, self.least, 0), level[1]))))
+        return after
 
 
 def _fail_to_settle(
