@@ -92,7 +92,7 @@ def own_side(case, dtype: str):
     import torch
     from nwidth.data import Dataset
     from nwidth.solvers import Burgers, KuramotoSivashinsky, NavierStokes
-    from nwidth.solvers.marching import at_once, keep_freed_memory
+    from nwidth.solvers.memory import at_once, keep_freed_memory
     from nwidth.solvers.stepping import ETDRK4
 
     torch.set_num_threads(1)

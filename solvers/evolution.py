@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,12 +14,14 @@ from torch import Tensor
 from ..backends import Axis, Grid
 from ..data import Dataset
 from ..errors import NWidthError
-from .marching import groups_of, march, solve_to_accuracy
+from .levels import groups_of
+from .marching import march
 from .parameters import check_parameters, draw_parameters, parameter, varying
 from .problem import Problem, lead, sizes
 from .random_fields import RandomField, stream
+from .refinement import solve_to_accuracy
 from .spectral import SpectralSpace
-from .stepping import integrate, stepper_of
+from .stepping import stepper_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,14 +53,15 @@ class EvolutionProblem(Problem):
     Class attributes of an equation: ``factors``, the degree of N as a polynomial in u and its derivatives;
     ``quadratic``, whether it is of degree two whatever the inputs; ``parameters``, the names of the fields that
     are a number or a range [least, most] (see ``parameters.py``), each with its sign, positive or real;
-    ``complex_state`` for complex u, which fields store as such or as two real channels each, real and imaginary
-    parts.
+    ``closed_form``, whether ``exact_states`` gives the solution; ``complex_state`` for complex u, which fields store
+    as such or as two real channels each, real and imaginary parts.
     """
 
     dimensions: ClassVar[tuple[int, ...]] = (1,)
     factors: ClassVar[int] = 2
     quadratic: ClassVar[bool] = False
     complex_state: ClassVar[bool] = False
+    closed_form: ClassVar[bool] = False
     parameters: ClassVar[Mapping[str, str]] = {}
 
     ndim: int = 1
@@ -135,7 +137,8 @@ class EvolutionProblem(Problem):
     def resolve(self, inputs: Dataset) -> tuple[Tensor, Tensor]:
         """For each sample, from it alone, the degree that its solution needs and the largest time step at
         that degree: float64 (N,) both, on the CPU. The inputs lie on a periodic grid, in the dtype in which
-        they are stored.
+        they are stored. It is asked again with later states as u0, and lowers the degree or lengthens the steps where
+        these need less: the degree must hold the state itself.
         """
 
     @property
@@ -231,12 +234,11 @@ class EvolutionProblem(Problem):
         rate = space.at(self.linear(space, inputs) * c + self.nonlinear(c, space, inputs), grid.shape)
         return self.channels(rate, u)
 
-    def trajectory(
-        self, c: Tensor, space: SpectralSpace, inputs: Dataset, times: Sequence[float], step: float
-    ) -> Iterator[Tensor]:
-        """Coefficients at increasing times from those at ``inputs.t0``, by steps of at most ``step``."""
-        nonlinear = partial(self.nonlinear, space=space, inputs=inputs)
-        return integrate(self.linear(space, inputs), nonlinear, c, inputs.t0, times, step, scheme=self.scheme)
+    def exact_states(
+        self, c: Tensor, space: SpectralSpace, inputs: Dataset, times: Sequence[float]
+    ) -> Iterator[Tensor] | None:
+        """Coefficients at increasing times from those at ``inputs.t0``, of an equation with a closed form."""
+        return None
 
     def simulate(self, indices: Sequence[int], seed: int, grid: Grid, *, device: str = "cpu") -> Dataset:
         """As ``Problem.simulate``, with the solution's values on a grid too coarse for the initial state, not a

@@ -26,6 +26,7 @@ class LinearEvolution(EvolutionProblem):
     dimensions: ClassVar[tuple[int, ...]] = (1, 2, 3)
     factors: ClassVar[int] = 1
     quadratic: ClassVar[bool] = True
+    closed_form: ClassVar[bool] = True
 
     scheme: ClassVar[str] = "etdrk4"  # type: ignore[misc]
     points: ClassVar[None] = None  # type: ignore[misc]
@@ -40,8 +41,8 @@ class LinearEvolution(EvolutionProblem):
         ones = torch.ones(len(inputs), dtype=torch.float64)
         return ones * (max(inputs.grid.shape) // 2), ones * 1e300
 
-    def trajectory(
-        self, c: Tensor, space: SpectralSpace, inputs: Dataset, times: Sequence[float], step: float
+    def exact_states(
+        self, c: Tensor, space: SpectralSpace, inputs: Dataset, times: Sequence[float]
     ) -> Iterator[Tensor]:
         """exp((t - t0) L) c, from the first state at each time: errors do not add up."""
         linear = self.linear(space, inputs)

@@ -103,6 +103,20 @@ class SpectralSpace:
                 fine = fine.index_select(dim, torch.arange(0, fine.shape[dim], s, device=fine.device))
         return fine
 
+    def embed(self, c: Tensor, other: SpectralSpace) -> Tensor:
+        """Coefficients (..., *counts) of another space of the box in this one: modes that only one has are left out."""
+        for i, (ours, theirs) in enumerate(zip(self.frequencies, other.frequencies)):
+            if torch.equal(ours, theirs):
+                continue
+            dim = i - len(self.shape)
+            common = torch.isin(ours, theirs)
+            place = torch.searchsorted(theirs, ours[common], sorter=(order := torch.argsort(theirs)))
+            part = c.index_select(dim, order[place].to(c.device))
+            shape = list(c.shape)
+            shape[dim] = len(ours)
+            c = c.new_zeros(shape).index_copy_(dim, common.nonzero()[:, 0].to(c.device), part)
+        return c
+
     def symbol(self, axis: int, order: int = 1, scale: float = 1.0) -> Tensor:
         """scale (i k)^order along an axis, broadcast against coefficients: real for even orders, else imaginary."""
         if (axis, order, scale) not in self._symbols:
@@ -134,6 +148,20 @@ class SpectralSpace:
             twice[0] = 1.0
             power = power * twice
         return power
+
+    def needed(self, c: Tensor, tolerance: float) -> Tensor:
+        """The least degree, the same on all axes, beyond which less than ``tolerance`` of each state (N, C, *counts) is
+        left, relative in L2, (N,); rounding is not counted.
+        """
+        power, degree = self.energies(c).double().cpu(), torch.zeros(len(c), dtype=torch.long)
+        floor = max(tolerance, 8 * torch.finfo(c.real.dtype if c.is_complex() else c.dtype).eps) ** 2
+        for i, frequencies in enumerate(self.frequencies):
+            k, along = frequencies.abs().long().cpu(), power.movedim(i + 2, 1).flatten(2).sum(2)
+            by_degree = along.new_zeros(len(c), int(k.max()) + 1).index_add_(1, k, along)
+            tail = by_degree.flip(-1).cumsum(-1).flip(-1)
+            beyond = torch.cat([tail[:, 1:], torch.zeros_like(tail[:, :1])], -1)
+            degree = torch.maximum(degree, (beyond > floor * tail[:, :1]).sum(-1))
+        return degree
 
     def edge(self, c: Tensor, part: float = 1 / 8) -> Tensor:
         """Root of the share of |u|^2 in the outermost ``part`` of the modes of any axis, c (N, C, *counts) -> (N,)."""

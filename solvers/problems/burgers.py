@@ -30,7 +30,8 @@ class Burgers(EvolutionProblem):
         log-uniform between them, which is the parameter mu.
     initial : the random initial state, by default that of Li et al. (2021, arXiv:2010.08895, section 5.1),
         N(0, 625 (-Lap + 25 I)^(-2)).
-    tolerance : size relative to u0 of what lies beyond the highest mode.
+    tolerance : size relative to u of what the modes at the edge of the spectrum may hold; thirty times as much is
+        allowed to the errors of the time steps.
     cfl : time steps of cfl * dx / max|u0|, with dx the spacing of the points on which products are formed, and
         of (hi - lo) / (80 J) at most.
 
@@ -63,6 +64,10 @@ class Burgers(EvolutionProblem):
     @property
     def bandlimit(self) -> int:
         return self.initial.modes
+
+    @property
+    def target(self) -> float:
+        return self.tolerance
 
     def symmetries(self) -> list[Motion]:
         """Translations, u -> -u(-x), Galilean shifts."""

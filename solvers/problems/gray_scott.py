@@ -99,6 +99,7 @@ class GrayScott(DiffusionReaction):
     hi: float = 1.0
     final_time: float = 1000.0
     times: int = 20
+    tolerance: float = 1e-4
     diffusion_u: Range = 2e-5
     diffusion_v: Range = 1e-5
     feed: Range = 0.029

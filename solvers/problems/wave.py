@@ -75,8 +75,8 @@ class Wave(LinearEvolution):
         highest = 2 * math.pi / (self.hi - self.lo) * degree * math.sqrt(self.ndim)
         return degree, 0.5 / (highest * self.column("c", inputs).double().cpu())
 
-    def trajectory(
-        self, c: Tensor, space: SpectralSpace, inputs: Dataset, times: Sequence[float], step: float
+    def exact_states(
+        self, c: Tensor, space: SpectralSpace, inputs: Dataset, times: Sequence[float]
     ) -> Iterator[Tensor]:
         """The exact solution at each time, from the first state."""
         frequency = self.coefficient("c", inputs) * (-space.laplacian()).sqrt()

@@ -2,7 +2,7 @@
 
 from .adaptive import integrate_adaptive
 from .exponential import ETDRK2, ETDRK4
-from .integrate import SCHEMES, integrate, stepper_of
+from .integrate import SCHEMES, advance, integrate, stepper_of
 from .phi import phi_dense, phi_diagonal
 from .runge_kutta import IMEX, RK4
 from .stepper import Stepper
@@ -14,6 +14,7 @@ __all__ = [
     "RK4",
     "SCHEMES",
     "Stepper",
+    "advance",
     "integrate",
     "integrate_adaptive",
     "phi_dense",

@@ -38,14 +38,22 @@ def integrate(
     Steps between two times are equal and at most ``max_step``. ``scheme``: etdrk4, etdrk2, rk4 or imex;
     ``linear`` and ``dense`` as in ``Stepper``.
     """
-    steppers: dict[tuple[int, float], Stepper] = {}
+    kind = stepper_of(scheme)
+    return advance(lambda h: kind(linear, h, nonlinear, dense=dense), u, t0, times, max_step)
+
+
+def advance(
+    stepper: Callable[[float], Stepper], u: Tensor, t0: float, times: Sequence[float], max_step: float
+) -> Iterator[Tensor]:
+    """The states at increasing ``times`` after ``t0``, by the steppers that ``stepper`` makes for steps of size h."""
+    made: dict[tuple[int, float], Stepper] = {}
     before = t0
     for t in times:
         count = max(1, math.ceil((t - before) / max_step * (1 - 1e-9)))
         key = (count, round((t - before) / max_step, 9))
-        if key not in steppers:
-            steppers[key] = stepper_of(scheme)(linear, (t - before) / count, nonlinear, dense=dense)
+        if key not in made:
+            made[key] = stepper((t - before) / count)
         for _ in range(count):
-            u = steppers[key].step(u)
+            u = made[key].step(u)
         before = t
         yield u

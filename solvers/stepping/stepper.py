@@ -47,6 +47,12 @@ class Stepper(ABC):
         pairs.nonlinear = lambda u: torch.view_as_real(nonlinear(torch.view_as_complex(u)).resolve_conj())
         return pairs
 
+    def of(self, nonlinear: Callable[[Tensor], Tensor]) -> Self:
+        """This stepper, its coefficients with it, for another N."""
+        other = copy.copy(self)
+        other.nonlinear, other._paired = nonlinear, None
+        return other
+
     def apply(self, factor: Tensor, u: Tensor) -> Tensor:
         """factor u: entry by entry, or the matrix product."""
         if not self.dense:

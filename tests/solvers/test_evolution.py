@@ -18,7 +18,7 @@ from nwidth.solvers import (
     Schroedinger,
     Wave,
     generate,
-    marching,
+    levels,
 )
 from omegaconf import OmegaConf
 
@@ -187,7 +187,7 @@ def test_a_poor_first_guess_is_mended(monkeypatch):
 
 
 def test_what_cannot_be_resolved_is_an_error(monkeypatch):
-    monkeypatch.setattr(marching, "MOST_POINTS", 128)
+    monkeypatch.setattr(levels, "MOST_POINTS", 128)
     with pytest.raises(NWidthError, match="to be resolved"):
         KdV(beta=1e-4, times=1).solve(start(KdV(), 32))
 

@@ -6,7 +6,7 @@ import torch
 from nwidth.backends import Grid
 from nwidth.data import Dataset
 from nwidth.errors import NWidthError
-from nwidth.solvers import GaussianField, Schroedinger, marching
+from nwidth.solvers import GaussianField, Schroedinger, levels
 
 FEW = GaussianField(scale=0.5, tau=1.0, alpha=3.0, modes=3)
 
@@ -94,7 +94,7 @@ def test_errors():
 
 
 def test_a_collapse_is_an_error(monkeypatch):
-    monkeypatch.setattr(marching, "MOST_VALUES", 2**14)
+    monkeypatch.setattr(levels, "MOST_VALUES", 2**14)
     problem = Schroedinger(ndim=2, d=1.0, g=1.0, lo=-4.0, hi=4.0, final_time=2.0, times=2, tolerance=1e-4)
     x, y = problem.grid(16).coordinates()
     h = 4.0 * torch.exp(-(x**2 + y**2)) * torch.ones((), dtype=torch.complex128)

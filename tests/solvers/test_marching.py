@@ -1,0 +1,137 @@
+"""Runs in stages: coarser as solutions calm, finer where checks ask for it, the same for a sample in any batch."""
+
+import math
+
+import pytest
+import torch
+from nwidth.backends import Grid
+from nwidth.data import Dataset
+from nwidth.errors import NWidthError
+from nwidth.solvers import AllenCahn, Burgers, FitzHughNagumo, GaussianField, KdV, NavierStokes, PowerLawField
+from nwidth.solvers.clock import LEAST_STEPS, Clock
+from nwidth.solvers.marching import March
+from nwidth.solvers.spectral import SpectralSpace
+
+ROUGH = PowerLawField(modes=8)
+
+
+def relative(u, v):
+    return float((u - v).norm() / v.norm())
+
+
+def run(problem, inputs, **options):
+    return March(problem, inputs, problem.stored_times(), torch.float64, target=problem.target, **options).run()
+
+
+CALMING = {
+    "vorticity": NavierStokes(nu=5e-3, final_time=4.0, times=4, initial=GaussianField(scale=9.0, tau=7.0, modes=16)),
+    "no flux": FitzHughNagumo(ndim=1, diffusion_u=0.02, diffusion_v=0.02, times=20, initial=ROUGH),
+    "a shock that dies": Burgers(nu=[0.02, 0.05], times=4, final_time=2.0),
+    "one step an interval": AllenCahn(eps=0.1, times=40, final_time=4.0, tolerance=1e-6),
+}
+
+
+@pytest.mark.parametrize("problem", CALMING.values(), ids=CALMING)
+def test_levels_follow_the_solution_down(problem):
+    """Fewer modes and longer steps in the end, and the states of a run that keeps those of the start, and finer."""
+    inputs = problem.sample([0, 1], 3, problem.grid(64))
+    u, plans = run(problem, inputs)
+    first = [[(plan[-1][0], plan[0][1])] for plan in plans]
+    finer = [[(end, (2 * n, j + 1))] for [(end, (n, j))] in first]
+    kept, _ = run(problem, inputs, plans=finer)
+    assert relative(u, kept) < max(30 * problem.tolerance, 1e-7)
+    for plan in plans:
+        points, halvings = zip(*(level for _, level in plan))
+        ends = [end for end, _ in plan]
+        assert ends == sorted(set(ends)) and len(ends) <= 20
+        assert points[-1] < points[0] or halvings[-1] < halvings[0], plan
+    alone, [plan] = run(problem, inputs[[1]])
+    assert plan == plans[1] and relative(alone[0], u[1]) < 1e-9
+
+
+def test_a_stage_that_fails_is_taken_again_alone():
+    """A third of the degree that the fronts need: found where they form, not before, and only there."""
+    problem = KdV(beta=5e-3, times=8, final_time=0.4, tolerance=1e-6)
+    x = problem.grid(32).coordinates()[0]
+    inputs = Dataset(problem.grid(32), u0=torch.cos(math.pi * x)[None, None])
+    exact = KdV(beta=5e-3, times=8, final_time=0.4, tolerance=1e-10).solve(inputs).u
+    resolve = KdV.resolve
+
+    class Poor(KdV):
+        def resolve(self, data):
+            degree, step = resolve(self, data)
+            return (degree / 4).clamp_min(4), step
+
+    poor = Poor(beta=5e-3, times=8, final_time=0.4, tolerance=1e-6)
+    u, [plan] = run(poor, inputs)
+    points = [n for _, (n, _) in plan]
+    assert points[0] < max(points) and relative(u, exact) < 3e-5
+
+
+def test_longer_steps_that_are_unstable_are_given_up():
+    """Errors are far below what is allowed, and steps grow, until the scheme no longer holds the flow."""
+    problem = NavierStokes(nu=1e-4, final_time=8.0, times=8)
+    inputs = problem.sample([0], 0, problem.grid(66))
+    u, [plan] = run(problem, inputs)
+    points, halvings = zip(*(level for _, level in plan))
+    assert min(halvings) < halvings[0] and len(set(points)) == 1
+    assert relative(u, run(problem, inputs, plans=[[(plan[-1][0], (points[0], halvings[0] + 1))]])[0]) < 1e-5
+
+
+@pytest.mark.parametrize("t", [[1.0, 2.0, 3.0], [0.5, 0.7, 2.0, 9.0], list(range(1, 101))])
+def test_clock(t):
+    clock = Clock(0.0, [float(v) for v in t])
+    assert clock.last >= 64 and clock.time(0) == 0 and clock.time(clock.last) == t[-1]
+    for h in (clock.longest, clock.longest / 8, clock.longest / 256):
+        tick, stages = 0, 0
+        while tick < clock.last:
+            end = clock.stage(tick, h)
+            path = [tick, *clock.path(tick, end, h)]
+            times = [clock.time(p) for p in path]
+            assert path[-1] == end and times == sorted(times)
+            inside = [p for p in range(tick + 1, end + 1) if clock.stored(p) is not None]
+            assert set(inside) <= set(path)  # no stored time is passed by
+            if end < clock.last:
+                assert times[-1] - times[0] >= LEAST_STEPS * h * (1 - 1e-9)
+            for a, b in zip(path[1:], path[2:]):
+                assert clock.time(b) - clock.time(a) >= 8 * h * (1 - 1e-9) or clock.stored(b) is not None
+            tick, stages = end, stages + 1
+        assert stages <= 20
+
+
+@pytest.mark.parametrize("ndim", [1, 2])
+@pytest.mark.parametrize("real", [True, False])
+def test_embedding_keeps_the_function(ndim, real):
+    grid = Grid.make((16,) * ndim)
+    small, large = (SpectralSpace(grid, (n,) * ndim, real=real) for n in (16, 48))
+    shape = (2, 1, *(16,) * ndim)
+    values = torch.rand(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    c = small.coefficients(values if real else torch.complex(values, values.flip(-1)))
+    wide = large.embed(c, small)
+    assert torch.allclose(large.at(wide, (40,) * ndim), small.at(c, (40,) * ndim), atol=1e-13)
+    assert torch.equal(small.embed(wide, large), c)
+
+
+def test_the_degree_that_a_state_needs():
+    space = SpectralSpace(Grid.make((64, 64)), (96, 96))
+    x, y = space.grid.coordinates()
+    rows = [
+        torch.cos(2 * math.pi * 5 * x) + 0 * y,
+        torch.sin(2 * math.pi * 7 * y) + 1e-4 * torch.cos(2 * math.pi * 20 * x),
+    ]
+    c = space.coefficients(torch.stack([r.expand(96, 96) for r in rows])[:, None].double())
+    assert space.needed(c, 1e-3).tolist() == [5, 7] and space.needed(c, 1e-6).tolist() == [5, 20]
+
+
+def test_what_never_settles_is_an_error(monkeypatch):
+    monkeypatch.setattr("nwidth.solvers.marching.MOST_ATTEMPTS", 1)
+    problem = KdV(beta=1e-3, times=2, final_time=0.6)
+
+    class Poor(KdV):
+        def resolve(self, data):
+            return torch.full((len(data),), 4.0), torch.full((len(data),), 0.5)
+
+    x = problem.grid(32).coordinates()[0]
+    inputs = Dataset(problem.grid(32), u0=torch.cos(math.pi * x)[None, None].double())
+    with pytest.raises(NWidthError, match="edge of the spectrum"):
+        Poor(beta=1e-3, times=2, final_time=0.6).solve(inputs)
