@@ -44,9 +44,9 @@ CASES = [
 ]
 
 # equation, samples, viscosity or length of the box, final time
-TASKS = [("burgers", 64, 0.05, 1.0), ("burgers", 64, 0.01, 1.0), ("ks", 64, 60.0, 20.0)]
+TASKS = [("burgers", 64, 0.05, 1.0), ("burgers", 64, 0.01, 1.0), ("ks", 64, 60.0, 20.0), ("ns", 16, 1e-3, 4.0)]
 POINTS = (48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)  # that the peer may choose
-MOST_STEPS = 4096
+MOST_STEPS = {1: 4096, 2: 512}
 
 
 def initial(equation: str, n: int, batch: int) -> np.ndarray:
@@ -133,17 +133,21 @@ def stepper_of_peer(equation: str, n: int, h: float, parameter: float):
 
 
 def resampled(u: np.ndarray, n: int) -> np.ndarray:
-    """Values (..., m) of a trigonometric polynomial at n points, modes that these cannot hold dropped."""
-    c = np.fft.rfft(u, norm="forward")
-    c = np.pad(c, [(0, 0)] * (u.ndim - 1) + [(0, max(0, n // 2 + 1 - c.shape[-1]))])[..., : n // 2 + 1]
-    if n < u.shape[-1]:
-        c[..., -1] = 0
-    return np.fft.irfft(c, n, norm="forward")
+    """Values (N, *space) of trigonometric polynomials at n points an axis, modes that these cannot hold dropped."""
+    for axis in range(1, u.ndim):
+        c = np.moveaxis(np.fft.rfft(u, axis=axis, norm="forward"), axis, -1)
+        c = np.pad(c, [(0, 0)] * (c.ndim - 1) + [(0, max(0, n // 2 + 1 - c.shape[-1]))])[..., : n // 2 + 1]
+        if n < u.shape[axis]:
+            c[..., -1] = 0
+        u = np.moveaxis(np.fft.irfft(c, n, norm="forward"), -1, axis)
+    return u
 
 
 def worst(u: np.ndarray, wanted: np.ndarray) -> float:
     """The largest relative L2 error of a sample, infinite where it is not finite."""
-    u = resampled(u, wanted.shape[-1])
+    size = len(u), -1
+    u = resampled(u[:, 0], wanted.shape[-1]).reshape(size)
+    wanted = wanted[:, 0].reshape(size)
     error = np.linalg.norm(u - wanted, axis=-1) / np.linalg.norm(wanted, axis=-1)
     return float(error.max()) if np.isfinite(error).all() else float("inf")
 
@@ -157,20 +161,21 @@ def cheapest_of_peer(task, target: float, u0: np.ndarray, wanted: np.ndarray, re
     import jax.numpy as jnp
 
     equation, batch, parameter, end = task
+    ndim, sign = (2, -1) if equation == "ns" else (1, 1)  # the peer's vorticity is minus the curl
 
     def runner(n: int, steps: int):
         stepper = stepper_of_peer(equation, n, end / steps, parameter)
 
         def run(u):
-            c = ex.fft(u, num_spatial_dims=1)
+            c = ex.fft(sign * u, num_spatial_dims=ndim)
             c = jax.lax.fori_loop(0, steps, lambda _, c: stepper.step_fourier(c), c)
-            return ex.ifft(c, num_spatial_dims=1, num_points=n)
+            return sign * ex.ifft(c, num_spatial_dims=ndim, num_points=n)
 
-        compiled, start = jax.jit(jax.vmap(run)), jnp.array(resampled(u0, n))
+        compiled, start = jax.jit(jax.vmap(run)), jnp.array(resampled(u0[:, 0], n)[:, None])
         return lambda: np.asarray(compiled(start).block_until_ready())
 
     for n in POINTS:
-        steps = MOST_STEPS
+        steps = MOST_STEPS[ndim]
         best = runner(n, steps)
         error = worst(best(), wanted)
         if error <= target:
@@ -189,26 +194,28 @@ def cheapest_of_peer(task, target: float, u0: np.ndarray, wanted: np.ndarray, re
 
 def problem_of(task, tolerance: float, accuracy: float | None = None):
     """nwidth's problem, one stored time."""
-    from nwidth.solvers import Burgers, KuramotoSivashinsky
+    from nwidth.solvers import Burgers, KuramotoSivashinsky, NavierStokes
 
     equation, _, parameter, end = task
     common = {"final_time": end, "times": 1, "tolerance": tolerance, "accuracy": accuracy}
     if equation == "burgers":
         return Burgers(nu=parameter, **common)
+    if equation == "ns":
+        return NavierStokes(nu=parameter, forcing="none", **common)
     return KuramotoSivashinsky(lo=0.0, hi=parameter, **common)
 
 
 def to_accuracy(peer_python: str, target: float, repeats: int) -> None:
     import torch
     from nwidth.data import Dataset
+    from nwidth.solvers.marching import March
 
     torch.set_num_threads(1)
     print("equation    parameter   exponax: points, steps, error, ms   nwidth: tolerance, levels, error, ms   ratio")
     for i, task in enumerate(TASKS):
-        equation, batch, parameter, end = task
-
+        equation, batch, parameter, _ = task
         fine = problem_of(task, 1e-10, 1e-9)
-        grid = fine.grid(1024)
+        grid = fine.grid(256 if equation == "ns" else 1024)
         if equation == "burgers":
             u0 = fine.sample(range(batch), 0, grid).u0
         else:
@@ -221,14 +228,15 @@ def to_accuracy(peer_python: str, target: float, repeats: int) -> None:
             command = [peer_python, __file__, "--repeats", str(repeats), "--to", str(target)]
             done = run_peer([*command, "--peer", str(i), "float64", str(file)], peer_python)
         theirs = json.loads(done)
-        coarse = inputs.thin(space=4)
+        coarse = inputs.thin(space=2 if equation == "ns" else 4)
         for tolerance in (1e-4, 1e-5, 1e-6, 1e-7, 1e-8):
             own = problem_of(task, tolerance)
             error = worst(own.solve(coarse).u[:, 0].numpy(), wanted)
             if error <= target:
                 break
         cost = measure(partial(own.solve, coarse), (equation, 0, batch, 1), repeats)
-        levels = sorted({n for _, n, _ in own.groups(coarse, end)})
+        plans = March(own, coarse, own.stored_times(), torch.float64, target=own.target).run()[1]
+        levels = sorted({n for plan in plans for _, (n, _) in plan})
         peer = "not reached" if not theirs else "{points}, {steps}, {error:.0e}, ".format(**theirs)
         ratio = theirs["cost"] / cost if theirs else float("nan")
         peer += f"{theirs['cost'] / 1e3:.2f}" if theirs else ""

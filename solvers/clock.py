@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-LEAST_STEPS = 16  # of a stage
+LEAST_STEPS = 32  # of a stage
 STAGES = 8  # at least, of a run that is long enough
-TICKS = 64  # instants, at least, at which a stage may end
+TICKS = 32  # instants, at least, at which a stage may end
 
 
 class Clock:
@@ -41,6 +41,17 @@ class Clock:
             tick += piece
             ticks.append(tick)
         return ticks
+
+    def marks(self, begin: float, times: Sequence[float]) -> dict[int, float]:
+        """Where errors are looked at on the way from ``begin`` through ``times``: the number of times passed, and how
+        long it is to the next look, an eighth of all time or the rest."""
+        at, start, marks = [begin, *times], 0, {}
+        until = (self.stops[-1] - self.stops[0]) / STAGES * (1 - 1e-9)
+        while start < len(times):
+            stop = next((k for k in range(start + 1, len(at)) if at[k] - at[start] >= until), len(times))
+            marks[start] = at[stop] - at[start]
+            start = stop
+        return marks
 
     def stage(self, tick: int, h: float) -> int:
         """The end of a stage: one as long as all before it, at most an eighth of all time."""

@@ -53,15 +53,16 @@ class EvolutionProblem(Problem):
     Class attributes of an equation: ``factors``, the degree of N as a polynomial in u and its derivatives;
     ``quadratic``, whether it is of degree two whatever the inputs; ``parameters``, the names of the fields that
     are a number or a range [least, most] (see ``parameters.py``), each with its sign, positive or real;
-    ``closed_form``, whether ``exact_states`` gives the solution; ``complex_state`` for complex u, which fields store
-    as such or as two real channels each, real and imaginary parts.
+    ``calms``, whether what ``resolve`` says of a state holds for all that follows, so that a run may go on with fewer
+    modes and longer steps where it says so of a later one; ``complex_state`` for complex u, which fields store as such
+    or as two real channels each, real and imaginary parts.
     """
 
     dimensions: ClassVar[tuple[int, ...]] = (1,)
     factors: ClassVar[int] = 2
     quadratic: ClassVar[bool] = False
     complex_state: ClassVar[bool] = False
-    closed_form: ClassVar[bool] = False
+    calms: ClassVar[bool] = False
     parameters: ClassVar[Mapping[str, str]] = {}
 
     ndim: int = 1
@@ -137,8 +138,7 @@ class EvolutionProblem(Problem):
     def resolve(self, inputs: Dataset) -> tuple[Tensor, Tensor]:
         """For each sample, from it alone, the degree that its solution needs and the largest time step at
         that degree: float64 (N,) both, on the CPU. The inputs lie on a periodic grid, in the dtype in which
-        they are stored. It is asked again with later states as u0, and lowers the degree or lengthens the steps where
-        these need less: the degree must hold the state itself.
+        they are stored.
         """
 
     @property

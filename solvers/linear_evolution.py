@@ -26,7 +26,6 @@ class LinearEvolution(EvolutionProblem):
     dimensions: ClassVar[tuple[int, ...]] = (1, 2, 3)
     factors: ClassVar[int] = 1
     quadratic: ClassVar[bool] = True
-    closed_form: ClassVar[bool] = True
 
     scheme: ClassVar[str] = "etdrk4"  # type: ignore[misc]
     points: ClassVar[None] = None  # type: ignore[misc]

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 MOST_ATTEMPTS = 10
 DROPPED = 1e-10  # of a state, relative in L2, when its degree is lowered; with a target a hundredth of that
+FAR = 0.1  # of the error allowed: below it with twice the step, halvings that a check asked for are taken back
 AHEAD = 0.25  # of the error in time that may be made before its share of the time is over
-CALM = 0.1  # of the error allowed: below it with twice the step, that is taken
 
 Plan = list[tuple[int, Level]]  # the ends of stages, in ticks, and their levels
-Next = tuple[int, int, Level]  # a sample, where its next stage begins, and the level
+Next = tuple[int, int, int | None, Level]  # a sample, its next stage's first and last tick, and the level
 
 
 def march(problem: EvolutionProblem, inputs: Dataset, t: Tensor, dtype: torch.dtype) -> Tensor:
@@ -56,7 +56,6 @@ class _Sample:
     state: Tensor | None = None  # coefficients (C, *counts); None: those of u0
     points: int = 0  # of the space that they are from
     shift: int = 0  # halvings more than ``resolve`` gives
-    calm: bool = True  # steps may grow: none that grew was unstable
     spent: float = 0.0  # of the error in time
     attempts: int = 0  # at this stage
     before: Tensor | None = None  # values at its end in the last of them
@@ -67,7 +66,8 @@ class March:
     """All samples from their initial states to the last of the times t.
 
     target : as ``EvolutionProblem.target``; with it each stage is checked, and taken again at a finer level where it
-        must be. After a stage ``resolve`` is asked again, and its level taken where that is the coarser one.
+        must be. A run is one stage, or several where the problem ``calms``: after each ``resolve`` is asked again, and
+        its level taken where that is the coarser one.
     least : at least so many halvings of the steps.
     plans : stages and levels of each sample; nothing is then checked or chosen.
     """
@@ -101,25 +101,24 @@ class March:
             levels = levels_of(self.problem, self.inputs, self.clock.longest)
             for row, (n, j) in enumerate(levels):
                 self.samples[row].shift = max(0, self.least - j)
-                self._queue(row, 0, (n, max(j, self.least)))
+                self._queue(row, 0, None, (n, max(j, self.least)))
         else:
             for row, plan in enumerate(self.plans):
-                self._queue(row, 0, plan[0][1])
+                self._queue(row, 0, None, plan[0][1])
         while self.pending:
             work = [(part, key) for key, rows in sorted(self.pending.items()) for part in self._split(rows, key[2])]
             self.pending = {}
             for after in on_threads(self._stage, work, self.start.device):
-                for row, tick, level in after:
-                    self._queue(row, tick, level)
+                for row, tick, end, level in after:
+                    self._queue(row, tick, end, level)
         return self.u, [s.plan for s in self.samples]
 
-    def _queue(self, row: int, tick: int, level: Level) -> None:
+    def _queue(self, row: int, tick: int, end: int | None, level: Level) -> None:
         level = allowed(self.problem, self.inputs[[row]], self.clock.longest, [level])[0]
-        if self.plans is None:
-            exact = self.problem.closed_form
-            end = self.clock.last if exact else self.clock.stage(tick, self._step(level))
-        else:
+        if self.plans is not None:
             end = self.plans[row][len(self.samples[row].plan)][0]
+        elif end is None:
+            end = self.clock.stage(tick, self._step(level)) if self.problem.calms else self.clock.last
         self.pending.setdefault((tick, end, *level), []).append(row)
 
     def _split(self, rows: list[int], points: int) -> Iterator[list[int]]:
@@ -179,23 +178,29 @@ class March:
             if self.target is not None:
                 whole, duration = clock.stops[-1] - clock.stops[0], times[-1] - batch.t0
                 pairs = max(1, int(min(whole / (16 * STAGES), duration / 8) / h))
-                check = StepCheck(space, c, make(h), make(2 * h), pairs, self.target)
-        last = None
-        for p, c in zip(path, states):
-            index, last = clock.stored(p), None
+                check = StepCheck(space, make(h), make(2 * h), pairs, c, self.target)
+                marks = clock.marks(batch.t0, times)
+                check.probe(c, marks[0])
+        values: Tensor | None = None
+        for k, (p, c) in enumerate(zip(path, states), 1):
+            index = clock.stored(p)
             if index is not None:
-                self.u[rows, index] = last = space.at(c, self.inputs.grid.shape)
-            if check is not None:
-                if self.problem.points is None:
-                    check.see(c)
-                if check.hopeless(duration):
-                    last = None
-                    break
+                self.u[rows, index] = space.at(c, self.inputs.grid.shape)
+            if check is None:
+                continue
+            if self.problem.points is None:
+                check.see(c)
+            if check.hopeless():
+                break
+            if k in marks:
+                check.probe(c, marks[k])
         else:
-            last = space.at(c, self.inputs.grid.shape) if last is None and check is not None else last
+            if check is not None:
+                seen = self.u[rows, tick // clock.a_piece : end // clock.a_piece]
+                values = torch.cat([seen, space.at(c, self.inputs.grid.shape)[:, None]], 1)
         after: list[Next] = []
         if check is not None:
-            rows, c, after = self._accepted(rows, tick, end, level, check, duration, c, last)
+            rows, c, after = self._accepted(rows, tick, end, level, check, c, values)
         for row, state in zip(rows, c):
             sample = self.samples[row]
             sample.state, sample.points, sample.attempts, sample.before = state, n, 0, None
@@ -209,30 +214,26 @@ class March:
         end: int,
         level: Level,
         check: StepCheck,
-        duration: float,
         c: Tensor,
         values: Tensor | None,
     ) -> tuple[list[int], Tensor, list[Next]]:
         """The samples whose stage holds, with their states; and how the others take it again."""
         clock, (n, j) = self.clock, level
-        whole = clock.stops[-1] - clock.stops[0]
-        kept, again = [], []
+        whole, span = clock.stops[-1] - clock.stops[0], clock.time(end) - clock.time(tick)
+        kept: list[int] = []
+        again: list[Next] = []
         for i, row in enumerate(rows):
             sample = self.samples[row]
             share = min(1.0, (clock.time(end) - clock.stops[0]) / whole + AHEAD)
             right = max(check.error_limit * share - sample.spent, 1e-3 * check.error_limit)
-            error = float(check.rate[i]) * duration
+            error = float(check.error[i])
             if values is not None and sample.before is not None:  # against an earlier, coarser run
                 error = min(error, float(distance(sample.before[None], values[i : i + 1])))
-            finer, halved = check.finer(i, n, error), check.halvings(error / right)
-            if (
-                finer is not None and sample.shift < 0
-            ):  # first the steps that resolve gives: longer ones may be unstable
-                finer, halved, sample.calm = None, max(halved, 1), False
+            finer, halved = check.finer(i, n), check.halvings(error / right)
             if finer is None and not halved:
                 kept.append(i)
                 sample.spent += error
-                if sample.calm and error * 2.0**check.order < CALM * check.error_limit * duration / whole:
+                if sample.shift > self.least and error * 2.0**check.order < FAR * check.error_limit * span / whole:
                     sample.shift -= 1
                 continue
             sample.attempts += 1
@@ -240,13 +241,13 @@ class March:
                 _fail_to_settle(self.problem, float(check.edge[i]), error, check.edge_limit, right)
             sample.before = None if values is None else values[i]
             sample.shift += halved
-            again.append((row, tick, (finer or n, j + halved)))
+            again.append((row, tick, end, (finer or n, j + halved)))
         return [rows[i] for i in kept], c[kept], again
 
     def _sent_on(self, rows: list[int], tick: int, level: Level, c: Tensor, space: SpectralSpace) -> list[Next]:
         """The next stages, at the level of the states where it is coarser than that of the last."""
         if self.plans is not None:
-            return [(row, tick, self.plans[row][len(self.samples[row].plan)][1]) for row in rows]
+            return [(row, tick, None, self.plans[row][len(self.samples[row].plan)][1]) for row in rows]
         given: Tensor = self.inputs.u0  # type: ignore[assignment]
         now = self.inputs[rows]
         a = now.a
@@ -259,12 +260,12 @@ class March:
         else:
             wanted = rounded(self.problem, *self.problem.resolve(now), self.clock.longest)
         needed = space.needed(c, DROPPED if self.target is None else self.target / 100)
-        after = []
+        after: list[Next] = []
         for row, (n, j), degree in zip(rows, wanted, needed.tolist()):
             sample = self.samples[row]
             while n < level[0] and min(self._space(n).degree) < degree:
                 n = good_size(n + 1)
-            after.append((row, tick, (min(n, level[0]), min(max(j + sample.shift, self.least, 0), level[1]))))
+            after.append((row, tick, None, (min(n, level[0]), min(max(j + sample.shift, self.least), level[1]))))
         return after
 
 

@@ -14,7 +14,7 @@ WILD = 1e3  # beyond so many times the limit an error estimate says no more than
 
 
 class StepCheck:
-    """From a state on, a short stretch is run with steps h and again with 2h. For a scheme of order p the results
+    """From some states on, a short stretch is run with steps h and again with 2h. For a scheme of order p the results
     differ by 2^p - 1 times the error of the former. Summed up over all time, that is the error of the solution as far
     as the equation does not amplify it. Stretches are as long as costs little: where errors oscillate (dispersive
     waves), long ones say how much of them remains.
@@ -23,28 +23,33 @@ class StepCheck:
         thirty times as much of the errors in time.
     """
 
-    def __init__(self, space: SpectralSpace, c: Tensor, once: Stepper, twice: Stepper, pairs: int, target: float):
+    def __init__(self, space: SpectralSpace, once: Stepper, twice: Stepper, pairs: int, c: Tensor, target: float):
         rounding = torch.finfo(c.real.dtype if c.is_complex() else c.dtype).eps
-        self.space, self.order = space, once.order
+        self.space, self.order, self.once, self.twice, self.pairs = space, once.order, once, twice, pairs
         self.edge_limit, self.error_limit = max(10 * target, 8 * rounding), max(30 * target, 64 * rounding)
         self.edge = torch.zeros(len(c), dtype=torch.float64)
+        self.error = torch.zeros(len(c), dtype=torch.float64)
+
+    def probe(self, c: Tensor, duration: float) -> None:
+        """Add the error of so much time from the state c on."""
         fine = coarse = c
-        for _ in range(pairs):
-            fine, coarse = once.step(once.step(fine)), twice.step(coarse)
-        self.rate = distance(coarse, fine) / (2.0**self.order - 1) / (2 * pairs * once.h)  # error in a unit of time
+        for _ in range(self.pairs):
+            fine, coarse = self.once.step(self.once.step(fine)), self.twice.step(coarse)
+        rate = distance(coarse, fine) / (2.0**self.order - 1) / (2 * self.pairs * self.once.h)
+        self.error += rate * duration
 
     def see(self, c: Tensor) -> None:
         self.edge = torch.maximum(self.edge, self.space.edge(c).double().cpu().nan_to_num(math.inf))
 
-    def hopeless(self, duration: float) -> bool:
+    def hopeless(self) -> bool:
         """Whether no sample is worth going on with."""
-        return bool(((self.edge > self.edge_limit) | (self.rate * duration > WILD * self.error_limit)).all())
+        return bool(((self.edge > self.edge_limit) | (self.error > WILD * self.error_limit)).all())
 
-    def finer(self, i: int, points: int, error: float) -> int | None:
+    def finer(self, i: int, points: int) -> int | None:
         """The points that sample i needs, where it needs more: modes are taken to decay exponentially. Where the step
         is far too long, those at the edge mean nothing.
         """
-        edge = float(self.edge[i])
+        edge, error = float(self.edge[i]), float(self.error[i])
         if not edge > self.edge_limit or error > WILD * self.error_limit:
             return None
         growth = math.log(self.edge_limit / 2) / math.log(edge) if edge < 1 else 2.0

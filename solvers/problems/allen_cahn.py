@@ -44,6 +44,7 @@ class AllenCahn(EvolutionProblem):
     ((2, 2, 1, 64), True)
     """
 
+    calms: ClassVar[bool] = True
     dimensions: ClassVar[tuple[int, ...]] = (1, 2, 3)
     factors: ClassVar[int] = 3
     parameters: ClassVar[Mapping[str, str]] = {"eps": "positive", "r": "positive"}

@@ -46,6 +46,7 @@ class Burgers(EvolutionProblem):
     ((2, 1, 32), (2, 2, 1, 32), [0.25, 0.5])
     """
 
+    calms: ClassVar[bool] = True
     quadratic: ClassVar[bool] = True
     parameters: ClassVar[Mapping[str, str]] = {"nu": "positive"}
 

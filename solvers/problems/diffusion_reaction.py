@@ -40,6 +40,7 @@ class DiffusionReaction(EvolutionProblem):
     ``rates`` besides what an ``EvolutionProblem`` asks.
     """
 
+    calms: ClassVar[bool] = True
     dimensions: ClassVar[tuple[int, ...]] = (1, 2, 3)
 
     boundary: str = "periodic"

@@ -102,6 +102,7 @@ class NavierStokes(EvolutionProblem):
     ((1, 1, 16, 16), (1, 2, 1, 16, 16))
     """
 
+    calms: ClassVar[bool] = True
     dimensions: ClassVar[tuple[int, ...]] = (2,)
     parameters: ClassVar[Mapping[str, str]] = {"nu": "positive", "drag": "real", "amplitude": "real"}
 
@@ -116,7 +117,7 @@ class NavierStokes(EvolutionProblem):
     mean_flow: Sequence[float] = (0.0, 0.0)
     initial: RandomField = field(default_factory=lambda: GaussianField(scale=7**0.75, tau=7.0, alpha=2.5, modes=32))
     tolerance: float = 1e-6
-    cfl: float = 0.75
+    cfl: float = 1.5
 
     def __post_init__(self):
         super().__post_init__()

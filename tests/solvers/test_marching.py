@@ -8,7 +8,7 @@ from nwidth.backends import Grid
 from nwidth.data import Dataset
 from nwidth.errors import NWidthError
 from nwidth.solvers import AllenCahn, Burgers, FitzHughNagumo, GaussianField, KdV, NavierStokes, PowerLawField
-from nwidth.solvers.clock import LEAST_STEPS, Clock
+from nwidth.solvers.clock import LEAST_STEPS, TICKS, Clock
 from nwidth.solvers.marching import March
 from nwidth.solvers.spectral import SpectralSpace
 
@@ -24,8 +24,8 @@ def run(problem, inputs, **options):
 
 
 CALMING = {
-    "vorticity": NavierStokes(nu=5e-3, final_time=4.0, times=4, initial=GaussianField(scale=9.0, tau=7.0, modes=16)),
-    "no flux": FitzHughNagumo(ndim=1, diffusion_u=0.02, diffusion_v=0.02, times=20, initial=ROUGH),
+    "vorticity": NavierStokes(nu=5e-3, final_time=16.0, times=4, initial=GaussianField(scale=9.0, tau=7.0, modes=16)),
+    "no flux": FitzHughNagumo(ndim=1, diffusion_u=0.02, diffusion_v=0.02, final_time=20.0, times=20, initial=ROUGH),
     "a shock that dies": Burgers(nu=[0.02, 0.05], times=4, final_time=2.0),
     "one step an interval": AllenCahn(eps=0.1, times=40, final_time=4.0, tolerance=1e-6),
 }
@@ -50,38 +50,26 @@ def test_levels_follow_the_solution_down(problem):
 
 
 def test_a_stage_that_fails_is_taken_again_alone():
-    """A third of the degree that the fronts need: found where they form, not before, and only there."""
-    problem = KdV(beta=5e-3, times=8, final_time=0.4, tolerance=1e-6)
-    x = problem.grid(32).coordinates()[0]
-    inputs = Dataset(problem.grid(32), u0=torch.cos(math.pi * x)[None, None])
-    exact = KdV(beta=5e-3, times=8, final_time=0.4, tolerance=1e-10).solve(inputs).u
-    resolve = KdV.resolve
+    """A quarter of the degree that the front needs: found when it forms, and only there."""
+    options = {"nu": 0.01, "times": 8, "final_time": 1.0}
+    x = Burgers().grid(32).coordinates()[0]
+    inputs = Dataset(Burgers().grid(32), u0=torch.sin(2 * math.pi * x)[None, None])
+    exact = Burgers(tolerance=1e-11, **options).solve(inputs).u
 
-    class Poor(KdV):
+    class Poor(Burgers):
         def resolve(self, data):
-            degree, step = resolve(self, data)
+            degree, step = super().resolve(data)
             return (degree / 4).clamp_min(4), step
 
-    poor = Poor(beta=5e-3, times=8, final_time=0.4, tolerance=1e-6)
-    u, [plan] = run(poor, inputs)
+    u, [plan] = run(Poor(tolerance=1e-6, **options), inputs)
     points = [n for _, (n, _) in plan]
     assert points[0] < max(points) and relative(u, exact) < 3e-5
-
-
-def test_longer_steps_that_are_unstable_are_given_up():
-    """Errors are far below what is allowed, and steps grow, until the scheme no longer holds the flow."""
-    problem = NavierStokes(nu=1e-4, final_time=8.0, times=8)
-    inputs = problem.sample([0], 0, problem.grid(66))
-    u, [plan] = run(problem, inputs)
-    points, halvings = zip(*(level for _, level in plan))
-    assert min(halvings) < halvings[0] and len(set(points)) == 1
-    assert relative(u, run(problem, inputs, plans=[[(plan[-1][0], (points[0], halvings[0] + 1))]])[0]) < 1e-5
 
 
 @pytest.mark.parametrize("t", [[1.0, 2.0, 3.0], [0.5, 0.7, 2.0, 9.0], list(range(1, 101))])
 def test_clock(t):
     clock = Clock(0.0, [float(v) for v in t])
-    assert clock.last >= 64 and clock.time(0) == 0 and clock.time(clock.last) == t[-1]
+    assert clock.last >= TICKS and clock.time(0) == 0 and clock.time(clock.last) == t[-1]
     for h in (clock.longest, clock.longest / 8, clock.longest / 256):
         tick, stages = 0, 0
         while tick < clock.last:
