@@ -31,7 +31,7 @@ class Clock:
         return None if tick % self.a_piece else tick // self.a_piece - 1
 
     def path(self, tick: int, end: int, h: float) -> list[int]:
-        """Instants on the way: stored times, and others that leave at least eight steps of h between two."""
+        """Instants on the way: stored times, and others that leave at least half a stage's least steps between two."""
         ticks = []
         while tick < end:
             i, part = divmod(tick, self.a_piece)

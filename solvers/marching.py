@@ -58,7 +58,7 @@ class _Sample:
     shift: int = 0  # halvings more than ``resolve`` gives
     spent: float = 0.0  # of the error in time
     attempts: int = 0  # at this stage
-    before: Tensor | None = None  # values at its end in the last of them
+    before: Tensor | None = None  # values at its stored instants and its end in the last of them
     plan: Plan = field(default_factory=list)
 
 
@@ -181,7 +181,6 @@ class March:
                 check = StepCheck(space, make(h), make(2 * h), pairs, c, self.target)
                 marks = clock.marks(batch.t0, times)
                 check.probe(c, marks[0])
-        values: Tensor | None = None
         for k, (p, c) in enumerate(zip(path, states), 1):
             index = clock.stored(p)
             if index is not None:
@@ -194,13 +193,9 @@ class March:
                 break
             if k in marks:
                 check.probe(c, marks[k])
-        else:
-            if check is not None:
-                seen = self.u[rows, tick // clock.a_piece : end // clock.a_piece]
-                values = torch.cat([seen, space.at(c, self.inputs.grid.shape)[:, None]], 1)
         after: list[Next] = []
         if check is not None:
-            rows, c, after = self._accepted(rows, tick, end, level, check, c, values)
+            rows, c, after = self._accepted(rows, tick, end, level, check, c, space)
         for row, state in zip(rows, c):
             sample = self.samples[row]
             sample.state, sample.points, sample.attempts, sample.before = state, n, 0, None
@@ -215,20 +210,25 @@ class March:
         level: Level,
         check: StepCheck,
         c: Tensor,
-        values: Tensor | None,
+        space: SpectralSpace,
     ) -> tuple[list[int], Tensor, list[Next]]:
         """The samples whose stage holds, with their states; and how the others take it again."""
         clock, (n, j) = self.clock, level
         whole, span = clock.stops[-1] - clock.stops[0], clock.time(end) - clock.time(tick)
         kept: list[int] = []
         again: list[Next] = []
+
+        def values(i: int) -> Tensor:
+            seen = self.u[rows[i], tick // clock.a_piece : end // clock.a_piece]
+            return torch.cat([seen, space.at(c[i : i + 1], self.inputs.grid.shape)])
+
         for i, row in enumerate(rows):
             sample = self.samples[row]
             share = min(1.0, (clock.time(end) - clock.stops[0]) / whole + AHEAD)
             right = max(check.error_limit * share - sample.spent, 1e-3 * check.error_limit)
             error = float(check.error[i])
-            if values is not None and sample.before is not None:  # against an earlier, coarser run
-                error = min(error, float(distance(sample.before[None], values[i : i + 1])))
+            if sample.before is not None and not check.hopeless():  # against an earlier, coarser run
+                error = min(error, float(distance(sample.before[None], values(i)[None])))
             finer, halved = check.finer(i, n), check.halvings(error / right)
             if finer is None and not halved:
                 kept.append(i)
@@ -239,7 +239,7 @@ class March:
             sample.attempts += 1
             if sample.attempts > MOST_ATTEMPTS:
                 _fail_to_settle(self.problem, float(check.edge[i]), error, check.edge_limit, right)
-            sample.before = None if values is None else values[i]
+            sample.before = None if check.hopeless() else values(i)
             sample.shift += halved
             again.append((row, tick, end, (finer or n, j + halved)))
         return [rows[i] for i in kept], c[kept], again

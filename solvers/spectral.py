@@ -154,13 +154,11 @@ class SpectralSpace:
         left, relative in L2, (N,); rounding is not counted.
         """
         power, degree = self.energies(c).double().cpu(), torch.zeros(len(c), dtype=torch.long)
-        floor = max(tolerance, 8 * torch.finfo(c.real.dtype if c.is_complex() else c.dtype).eps) ** 2
+        floor = max(tolerance, 8 * torch.finfo(c.real.dtype if c.is_complex() else c.dtype).eps)
         for i, frequencies in enumerate(self.frequencies):
             k, along = frequencies.abs().long().cpu(), power.movedim(i + 2, 1).flatten(2).sum(2)
             by_degree = along.new_zeros(len(c), int(k.max()) + 1).index_add_(1, k, along)
-            tail = by_degree.flip(-1).cumsum(-1).flip(-1)
-            beyond = torch.cat([tail[:, 1:], torch.zeros_like(tail[:, :1])], -1)
-            degree = torch.maximum(degree, (beyond > floor * tail[:, :1]).sum(-1))
+            degree = torch.maximum(degree, least_degree(by_degree, floor))
         return degree
 
     def edge(self, c: Tensor, part: float = 1 / 8) -> Tensor:
@@ -186,10 +184,19 @@ def bandwidth(u: Tensor, ndim: int, tolerance: float) -> Tensor:
         power = power.double().flatten(1, -2).sum(1)
         k = Fourier(1, real=False).frequencies(power.shape[-1])[0].abs().long()
         by_degree = power.new_zeros(len(power), int(k.max()) + 1).index_add_(1, k, power)
-        tail = by_degree.flip(-1).cumsum(-1).flip(-1)  # tail[k] = sum from k up
-        beyond = torch.cat([tail[:, 1:], torch.zeros_like(tail[:, :1])], -1)
-        degree = torch.maximum(degree, (beyond > tolerance**2 * tail[:, :1]).sum(-1).double())
+        degree = torch.maximum(degree, least_degree(by_degree, tolerance).double())
     return degree
+
+
+def least_degree(power: Tensor, tolerance: float) -> Tensor:
+    """For each row of |u|^2 by degree, (N, K + 1), the least beyond which less than ``tolerance`` of u is left in L2.
+
+    >>> least_degree(torch.tensor([[1.0, 0.0, 1e-4, 1e-12]]), 1e-3).tolist()
+    [2]
+    """
+    tail = power.flip(-1).cumsum(-1).flip(-1)  # tail[k] = sum from k up
+    beyond = torch.cat([tail[:, 1:], torch.zeros_like(tail[:, :1])], -1)
+    return (beyond > tolerance**2 * tail[:, :1]).sum(-1)
 
 
 def good_size(n: int) -> int:

@@ -21,7 +21,7 @@ from ..evolution import EvolutionProblem
 from ..parameters import Range
 from ..problem import sizes
 from ..random_fields import MaternField, RandomField
-from ..spectral import SpectralSpace, bandwidth
+from ..spectral import SpectralSpace, bandwidth, least_degree
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,9 +134,7 @@ def _cosines(u: Tensor, tolerance: float) -> Tensor:
     degree = torch.zeros(len(u), dtype=torch.float64)
     for i in range(ndim):
         power = c.movedim(i + 2, 1).flatten(2).sum(2)
-        tail = power.flip(-1).cumsum(-1).flip(-1)  # tail[k] = sum from k up
-        beyond = torch.cat([tail[:, 1:], torch.zeros_like(tail[:, :1])], 1)
-        degree = torch.maximum(degree, (beyond > tolerance**2 * tail[:, :1]).sum(1) / 2)
+        degree = torch.maximum(degree, least_degree(power, tolerance) / 2)
     return degree
 
 
