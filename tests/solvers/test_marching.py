@@ -11,6 +11,7 @@ from nwidth.errors import NWidthError
 from nwidth.solvers import AllenCahn, Burgers, FitzHughNagumo, GaussianField, KdV, NavierStokes, PowerLawField
 from nwidth.solvers.clock import LEAST_STEPS, TICKS, Clock
 from nwidth.solvers.marching import March
+from nwidth.solvers.memory import on_threads
 from nwidth.solvers.spectral import SpectralSpace
 
 ROUGH = PowerLawField(modes=8)
@@ -67,6 +68,7 @@ def test_threads_do_not_change_a_bit(monkeypatch):
     try:
         for threads in (1, 2):
             torch.set_num_threads(threads)
+            assert on_threads(lambda i: i * i, range(9), inputs.u0.device) == [i * i for i in range(9)]
             seen.clear()
             found.append(run(problem, inputs))
             assert (seen == {threading.get_ident()}) == (threads == 1) and torch.get_num_threads() == threads
