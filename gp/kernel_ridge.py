@@ -186,7 +186,6 @@ class KernelRidge:
         inputs = None if validate is None else validate[0].double()
         size = max(float(y.norm()), 1e-300)
         for g in whitening:
-            self._exact(len(x))
             scale, apart = self._unit(x - shift, g)
             z = (x - shift) * scale
             other = None if inputs is None else (inputs - shift) * scale
@@ -215,14 +214,13 @@ class KernelRidge:
     def _unit(self, x: Tensor, g: float) -> tuple[Tensor, Tensor | None]:
         """D divided by the median distance, for centred inputs, and all distances in units of the median; None where
         features are to stand for the samples."""
-        scale = self._scale(x, g)
-        all_ = len(x) <= self.max_samples
-        if not all_:
+        scale, exact = self._scale(x, g), self._exact(len(x))
+        if not exact:
             pick = torch.randperm(len(x), generator=torch.Generator().manual_seed(self.feature_seed))[:MEDIAN_OF]
             x = x[pick]
         apart = torch.cdist(x * scale, x * scale).fill_diagonal_(0)
         median = self._median(apart)
-        return scale / median, apart.div_(median) if all_ else None
+        return scale / median, apart.div_(median) if exact else None
 
     def _features(self, kernel: str, z: Tensor) -> KernelFeatures:
         assert self.beyond is not None
@@ -252,10 +250,10 @@ class KernelRidge:
         z = (x - self.shift) * self.scale
         self.nugget = c["ridge"] * len(x)
         self.chosen.pop("jitter", None)
-        self.twins = self._exact(len(x)) and repeated(x)
-        if self._exact(len(x)):
+        self.twins = apart is not None and repeated(x)
+        if apart is not None:
             self.x, self.phi = z, None
-            if c["kernel"] == "linear" or apart is None:
+            if c["kernel"] == "linear":
                 jitter = self._factorise(gram(c["kernel"], z, z))
             else:
                 jitter = self._factorise(KERNELS[c["kernel"]](apart / c["length"]))
