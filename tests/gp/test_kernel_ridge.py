@@ -76,6 +76,27 @@ def test_leave_one_out_is_what_leaving_out_gives(kernel, ridge):
     assert told == pytest.approx(np.linalg.norm(errors) / float(y.norm()), rel=1e-6)
 
 
+@pytest.mark.parametrize("kernel", ["matern52", "linear"])
+def test_a_refined_model_is_that_of_what_was_chosen(kernel):
+    """More samples, searched near the last choice: fitted with the new one when it is asked for."""
+    x, y = data(80)
+    z, target = data(30, seed=1)
+
+    def error(p):
+        return float((p - target).norm() / target.norm())
+
+    model = KernelRidge([kernel], [0.25], [1e-8, 1e-6, 1e-4], [0.0])
+    model.fit(x[:40], y[:40], (z, error), seed=0)
+    first = model.predict(z)[0]
+    history = model.refine(x, y, (z, error), seed=0)
+    best, chosen = min(h["val_rel_l2"] for h in history), model.selected
+    alone = KernelRidge([kernel], [chosen["length"]], [chosen["ridge"]], [0.0])
+    alone.fit(x, y, None, seed=0)
+    assert torch.allclose(model.predict(z)[0], alone.predict(z)[0], rtol=1e-6, atol=1e-9)
+    assert error(model.predict(z)[0]) == pytest.approx(best, rel=1e-4)
+    assert not torch.allclose(model.predict(z)[0], first, atol=1e-4)
+
+
 @pytest.mark.parametrize("validated", [False, True])
 def test_every_combination_is_tried_and_the_best_kept(validated):
     x, y = data(60)
