@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 LEAST_STEPS = 32  # of a stage
@@ -26,9 +27,15 @@ class Clock:
             return self.stops[i]
         return self.stops[i] + part / self.a_piece * (self.stops[i + 1] - self.stops[i])
 
-    def stored(self, tick: int) -> int | None:
-        """The index of the stored time."""
-        return None if tick % self.a_piece else tick // self.a_piece - 1
+    def stored(self, tick: int) -> int:
+        """The index of the stored time, -1 where the tick is none."""
+        return -1 if tick % self.a_piece else tick // self.a_piece - 1
+
+    def steps(self, tick: int, end: int, h: float) -> tuple[int, float]:
+        """The number of equal steps, none longer than h, from one tick to another, and their size."""
+        duration = self.time(end) - self.time(tick)
+        count = max(1, math.ceil(duration / h * (1 - 1e-9)))
+        return count, h if math.isclose(duration, count * h, rel_tol=1e-9) else duration / count
 
     def path(self, tick: int, end: int, h: float) -> list[int]:
         """Instants on the way: stored times, and others that leave at least half a stage's least steps between two."""
@@ -42,13 +49,13 @@ class Clock:
             ticks.append(tick)
         return ticks
 
-    def marks(self, begin: float, times: Sequence[float]) -> dict[int, float]:
-        """Where errors are looked at on the way from ``begin`` through ``times``: the number of times passed, and how
+    def marks(self, tick: int, path: Sequence[int]) -> dict[int, float]:
+        """Where errors are looked at on the way from ``tick`` along ``path``: the number of instants passed, and how
         long it is to the next look, an eighth of all time or the rest."""
-        at, start, marks = [begin, *times], 0, {}
+        at, start, marks = [self.time(p) for p in (tick, *path)], 0, {}
         until = (self.stops[-1] - self.stops[0]) / STAGES * (1 - 1e-9)
-        while start < len(times):
-            stop = next((k for k in range(start + 1, len(at)) if at[k] - at[start] >= until), len(times))
+        while start < len(path):
+            stop = next((k for k in range(start + 1, len(at)) if at[k] - at[start] >= until), len(path))
             marks[start] = at[stop] - at[start]
             start = stop
         return marks

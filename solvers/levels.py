@@ -35,7 +35,7 @@ def levels_of(problem: EvolutionProblem, inputs: Dataset, longest: float) -> lis
             expected=f"fewer than {MOST_POINTS // (problem.factors + 1)}",
             fix="raise the viscosity, smooth the initial state, or loosen tolerance",
         )
-    return allowed(problem, inputs, longest, rounded(problem, degree, step, longest))
+    return allowed(problem, inputs, longest, rounded(problem, degree, step, longest), range(len(degree)))
 
 
 def rounded(problem: EvolutionProblem, degree: Tensor, step: Tensor, longest: float) -> list[Level]:
@@ -61,15 +61,19 @@ def groups_of(problem: EvolutionProblem, inputs: Dataset, longest: float) -> lis
     return [(rows, n, longest * 2.0**-j) for (n, j), rows in sorted(members.items())]
 
 
-def allowed(problem: EvolutionProblem, inputs: Dataset, longest: float, levels: Sequence[Level]) -> list[Level]:
-    """The levels with the steps of an explicit scheme kept within its stability; NWidthError where one is too fine."""
+def allowed(
+    problem: EvolutionProblem, inputs: Dataset, longest: float, levels: Sequence[Level], rows: Sequence[int]
+) -> list[Level]:
+    """The levels of some rows with the steps of an explicit scheme kept within its stability; NWidthError where one is
+    too fine."""
     levels = list(levels)
     if problem.scheme == "rk4":
         inputs = inputs.to(dtype=torch.float64)
         for n in {n for n, _ in levels}:
-            rows = [i for i, level in enumerate(levels) if level[0] == n]
-            largest = problem.linear(space_of(problem, inputs, n), inputs[rows]).abs().flatten(1).amax(1)
-            for i, most in zip(rows, largest.expand(len(rows)).tolist()):
+            some = [i for i, level in enumerate(levels) if level[0] == n]
+            part = inputs[[rows[i] for i in some]]
+            largest = problem.linear(space_of(problem, inputs, n), part).abs().flatten(1).amax(1)
+            for i, most in zip(some, largest.expand(len(some)).tolist()):
                 levels[i] = (n, max(levels[i][1], halvings(longest, EXPLICIT_LIMIT / max(most, 1e-300))))
     for points, halved in set(levels):
         _check_size(problem, points, halved, longest)

@@ -1,11 +1,12 @@
-"""The run of the spectral solver, in stages: samples grouped by discretisation, refined where checks ask for it, and
-made coarser as solutions calm."""
+"""The run of the spectral solver, in stages: samples of one degree together, each by steps of its own, refined where
+checks ask for it, and made coarser as solutions calm."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,11 +15,12 @@ from torch import Tensor
 from ..data import Dataset
 from ..errors import NWidthError
 from .clock import STAGES, Clock
-from .levels import Level, allowed, levels_of, rounded, space_of
+from .levels import MOST_HALVINGS, Level, allowed, levels_of, rounded, space_of
+from .lockstep import Maker, lockstep
 from .memory import at_once, keep_freed_memory, on_threads
 from .spectral import SpectralSpace, good_size
 from .step_checks import StepCheck, distance
-from .stepping import Stepper, advance, stepper_of
+from .stepping import Stepper, stepper_of
 
 if TYPE_CHECKING:
     from .evolution import EvolutionProblem
@@ -26,10 +28,26 @@ if TYPE_CHECKING:
 MOST_ATTEMPTS = 10
 DROPPED = 1e-10  # of a state, relative in L2, when its degree is lowered; with a target a hundredth of that
 FAR = 0.1  # of the error allowed: below it with twice the step, halvings that a check asked for are taken back
+MOST_KEPT = 64  # sets of coefficients, of time steps that are the same for all samples
 AHEAD = 0.25  # of the error in time that may be made before its share of the time is over
 
 Plan = list[tuple[int, Level]]  # the ends of stages, in ticks, and their levels
 Next = tuple[int, int, int | None, Level]  # a sample, its next stage's first and last tick, and the level
+
+
+@dataclass(frozen=True)
+class Leg:
+    """A stage of a sample: from one tick to another, and the instants on the way, with the steps to each."""
+
+    tick: int
+    end: int
+    level: Level
+    path: list[int]
+    pieces: list[tuple[int, float]]
+
+    @property
+    def steps(self) -> int:
+        return sum(count for count, _ in self.pieces)
 
 
 def march(problem: EvolutionProblem, inputs: Dataset, t: Tensor, dtype: torch.dtype) -> Tensor:
@@ -53,6 +71,7 @@ def check_finite(problem: EvolutionProblem, u: Tensor) -> None:
 class _Sample:
     """How far a sample has come."""
 
+    leg: Leg | None = None  # that it is at
     state: Tensor | None = None  # coefficients (C, *counts); None: those of u0
     points: int = 0  # of the space that they are from
     shift: int = 0  # halvings more than ``resolve`` gives
@@ -92,8 +111,8 @@ class March:
         self.samples = [_Sample() for _ in range(len(self.start))]
         self.spaces: dict[int, SpectralSpace] = {}
         self.one_linear = len(problem.theta(self.working)) == 1  # the same for all samples
-        self.steppers: dict[tuple[int, float], Stepper] = {}
-        self.pending: dict[tuple[int, int, int, int], list[int]] = {}  # tick, end of the stage, level
+        self.steppers: dict[tuple[float, ...], Stepper] = {}  # by points and sizes of steps
+        self.pending: dict[int, list[int]] = {}  # samples by the points of the space that they go on in
 
     def run(self) -> tuple[Tensor, list[Plan]]:
         keep_freed_memory()
@@ -106,7 +125,7 @@ class March:
             for row, plan in enumerate(self.plans):
                 self._queue(row, 0, None, plan[0][1])
         while self.pending:
-            work = [(part, key) for key, rows in sorted(self.pending.items()) for part in self._split(rows, key[2])]
+            work = [part for n, rows in sorted(self.pending.items()) for part in self._split(rows, n)]
             self.pending = {}
             for after in on_threads(self._stage, work, self.start.device):
                 for row, tick, end, level in after:
@@ -114,15 +133,24 @@ class March:
         return self.u, [s.plan for s in self.samples]
 
     def _queue(self, row: int, tick: int, end: int | None, level: Level) -> None:
-        level = allowed(self.problem, self.inputs[[row]], self.clock.longest, [level])[0]
+        level = allowed(self.problem, self.inputs, self.clock.longest, [level], [row])[0]
+        h, clock = self._step(level), self.clock
         if self.plans is not None:
             end = self.plans[row][len(self.samples[row].plan)][0]
         elif end is None:
-            end = self.clock.stage(tick, self._step(level)) if self.problem.calms else self.clock.last
-        self.pending.setdefault((tick, end, *level), []).append(row)
+            end = clock.stage(tick, h) if self.problem.calms else clock.last
+        path = clock.path(tick, end, h)
+        self.samples[row].leg = Leg(tick, end, level, path, [clock.steps(a, b, h) for a, b in pairwise([tick, *path])])
+        self.pending.setdefault(level[0], []).append(row)
+
+    def _leg(self, row: int) -> Leg:
+        leg = self.samples[row].leg
+        assert leg is not None
+        return leg
 
     def _split(self, rows: list[int], points: int) -> Iterator[list[int]]:
-        """Rows to be advanced together."""
+        """Rows to be advanced together, those with most steps first."""
+        rows = sorted(rows, key=lambda row: (-self._leg(row).steps, row))
         most = at_once(points**self.problem.ndim, self.start.device)
         return (rows[i : i + most] for i in range(0, len(rows), most))
 
@@ -136,98 +164,145 @@ class March:
 
     def _states(self, rows: Sequence[int], space: SpectralSpace) -> Tensor:
         """Coefficients of the samples where they stand."""
-        if self.samples[rows[0]].state is None:
-            return space.coefficients(self.start[rows])
-        return torch.stack([space.embed(s.state, self._space(s.points)) for s in (self.samples[r] for r in rows)])  # type: ignore[arg-type]
+        c = space.coefficients(self.start[rows])
+        for points in sorted({self.samples[row].points for row in rows} - {0}):
+            some = [i for i, row in enumerate(rows) if self.samples[row].points == points]
+            states = torch.stack([self.samples[rows[i]].state for i in some])  # type: ignore[misc]
+            c[some] = space.embed(states, self._space(points))
+        return c
 
     def _from(self, data: Dataset, tick: int) -> Dataset:
         """The samples as those of a run that starts here; u0 is still that of the whole run."""
         return replace(data, t=self.t[tick // self.clock.a_piece :], t0=self.clock.time(tick))
 
-    def _maker(self, space: SpectralSpace, batch: Dataset) -> Callable[[float], Stepper]:
-        """Steppers for these samples; their coefficients are kept where they are the same for all samples."""
-        kind, n, linear = stepper_of(self.problem.scheme), space.shape[0], self.problem.linear(space, batch)
+    def _maker(self, space: SpectralSpace, batch: Dataset) -> Maker:
+        """Steppers for rows of the batch, each with its own size of steps; coefficients are kept, beyond the batch
+        where the linear part is the same for all samples."""
+        kind, linear = stepper_of(self.problem.scheme), self.problem.linear(space, batch)
+        shape = -1, *(1,) * (linear.ndim - 1)
+        kept: dict[tuple[float, ...], Stepper] = {}
 
-        def nonlinear(c: Tensor) -> Tensor:
-            return self.problem.nonlinear(c, space, batch)
+        def built(h: Sequence[float]) -> Stepper:
+            sizes = torch.tensor(h, dtype=space.wavenumbers[0].dtype, device=linear.device).view(shape)
+            return kind(linear, sizes, lambda c: c)
 
-        def make(h: float) -> Stepper:
-            if not self.one_linear:
-                return kind(linear, h, nonlinear)
-            key = (n, round(h / self.clock.longest, 12))
+        def shared(h: Sequence[float]) -> tuple[Stepper, list[int]]:
+            """One row of coefficients for each size of steps."""
+            different = sorted(set(h))
+            key = (space.shape[0], *different)
             if key not in self.steppers:
-                self.steppers[key] = kind(linear, h, nonlinear)
-            return self.steppers[key].of(nonlinear)
+                if len(self.steppers) >= MOST_KEPT:
+                    self.steppers.clear()
+                self.steppers[key] = built(different)
+            return self.steppers[key], [different.index(v) for v in h]
+
+        def own(rows: Sequence[int], h: Sequence[float]) -> tuple[Stepper, list[int]]:
+            """One row of coefficients for each sample; those of the others do not matter."""
+            for known, stepper in kept.items():
+                if all(known[i] == v for i, v in zip(rows, h)):
+                    return stepper, list(rows)
+            sizes = [h[0]] * len(batch)
+            for i, v in zip(rows, h):
+                sizes[i] = v
+            kept[tuple(sizes)] = built(sizes)
+            return kept[tuple(sizes)], list(rows)
+
+        def make(rows: Sequence[int], h: Sequence[float]) -> Stepper:
+            part = batch if len(rows) == len(batch) else batch[rows]
+            stepper, places = shared(h) if self.one_linear else own(rows, h)
+            return stepper.of(
+                lambda c: self.problem.nonlinear(c, space, part), torch.tensor(places, device=linear.device)
+            )
 
         return make
 
-    def _stage(self, work: tuple[list[int], tuple[int, int, int, int]]) -> list[Next]:
-        """From one tick to another; then each sample is sent on, or back."""
-        rows, (tick, end, *finest) = work
-        level: Level = (finest[0], finest[1])
-        n, h, clock = level[0], self._step(level), self.clock
-        space, batch = self._space(n), self._from(self.working[rows], tick)
+    def _stage(self, rows: list[int]) -> list[Next]:
+        """A stage of each sample; then it is sent on, or back."""
+        n, shape, clock = self._leg(rows[0]).level[0], self.inputs.grid.shape, self.clock
+        space, batch = self._space(n), self.working[rows]
         c = self._states(rows, space)
-        path = clock.path(tick, end, h)
-        times = [clock.time(p) for p in path]
-        states: Iterator[Tensor] | None = self.problem.exact_states(c, space, batch, times)
+        legs = [self._leg(row) for row in rows]
+        exact = self.problem.exact_states(c, space, self._from(batch, 0), self.t.tolist())
+        if exact is not None:
+            for index, c in enumerate(exact):
+                self.u[rows, index] = space.at(c, shape)
+            for row, leg in zip(rows, legs):
+                self.samples[row].plan.append((leg.end, leg.level))
+            return []
+        make = self._maker(space, batch)
         check = None
-        if states is None:
-            make = self._maker(space, batch)
-            states = advance(make, c, batch.t0, times, h)
-            if self.target is not None:
-                whole, duration = clock.stops[-1] - clock.stops[0], times[-1] - batch.t0
-                pairs = max(1, int(min(whole / (16 * STAGES), duration / 8) / h))
-                check = StepCheck(space, make(h), make(2 * h), pairs, c, self.target)
-                marks = clock.marks(batch.t0, times)
-                check.probe(c, marks[0])
-        for k, (p, c) in enumerate(zip(path, states), 1):
-            index = clock.stored(p)
-            if index is not None:
-                self.u[rows, index] = space.at(c, self.inputs.grid.shape)
+        if self.target is not None:
+            check = StepCheck(space, make, stepper_of(self.problem.scheme).order, c, self.target)
+            marks = [clock.marks(leg.tick, leg.path) for leg in legs]
+            self._probe(check, legs, marks, list(range(len(rows))), [0] * len(rows), c)
+        last = c.clone()
+        for some, stops, states in lockstep(make, c, [leg.pieces for leg in legs]):
+            at = torch.tensor([clock.stored(legs[i].path[k]) for i, k in zip(some, stops)])
+            if bool((at >= 0).any()):
+                who = torch.tensor([rows[i] for i in some])
+                seen = (at >= 0).nonzero()[:, 0]
+                self.u[who[seen], at[seen]] = space.at(states[seen], shape)
+            last[some] = states
             if check is None:
                 continue
             if self.problem.points is None:
-                check.see(c)
-            if check.hopeless():
+                check.see(some, states)
+            if bool(check.hopeless().all()):
                 break
-            if k in marks:
-                check.probe(c, marks[k])
+            self._probe(check, legs, marks, some, [k + 1 for k in stops], states)
         after: list[Next] = []
+        kept = list(range(len(rows)))
         if check is not None:
-            rows, c, after = self._accepted(rows, tick, end, level, check, c, space)
-        for row, state in zip(rows, c):
-            sample = self.samples[row]
-            sample.state, sample.points, sample.attempts, sample.before = state, n, 0, None
-            sample.plan.append((end, level))
-        return after + (self._sent_on(rows, end, level, c, space) if end < clock.last and rows else [])
+            kept, after = self._accepted(rows, legs, check, last, space)
+        for i in kept:
+            sample = self.samples[rows[i]]
+            sample.state, sample.points, sample.attempts, sample.before = last[i], n, 0, None
+            sample.plan.append((legs[i].end, legs[i].level))
+        return after + self._sent_on([i for i in kept if legs[i].end < clock.last], rows, legs, last, space)
+
+    def _probe(
+        self,
+        check: StepCheck,
+        legs: list[Leg],
+        marks: list[dict[int, float]],
+        some: list[int],
+        passed: list[int],
+        states: Tensor,
+    ) -> None:
+        """Look at the errors of those rows that have come to a mark, by stretches as long as costs little."""
+        whole = self.clock.stops[-1] - self.clock.stops[0]
+        by_length: dict[int, list[int]] = {}  # places among ``some``, by the pairs of steps
+        for place, (i, k) in enumerate(zip(some, passed)):
+            if k in marks[i]:
+                duration = self.clock.time(legs[i].end) - self.clock.time(legs[i].tick)
+                pairs = max(1, int(min(whole / (16 * STAGES), duration / 8) / self._step(legs[i].level)))
+                by_length.setdefault(pairs, []).append(place)
+        for pairs, places in by_length.items():
+            rows = [some[p] for p in places]
+            c = states if len(places) == len(states) else states[places]
+            until = [marks[i][passed[p]] for i, p in zip(rows, places)]
+            check.probe(rows, c, [self._step(legs[i].level) for i in rows], pairs, until)
 
     def _accepted(
-        self,
-        rows: list[int],
-        tick: int,
-        end: int,
-        level: Level,
-        check: StepCheck,
-        c: Tensor,
-        space: SpectralSpace,
-    ) -> tuple[list[int], Tensor, list[Next]]:
-        """The samples whose stage holds, with their states; and how the others take it again."""
-        clock, (n, j) = self.clock, level
-        whole, span = clock.stops[-1] - clock.stops[0], clock.time(end) - clock.time(tick)
+        self, rows: list[int], legs: list[Leg], check: StepCheck, c: Tensor, space: SpectralSpace
+    ) -> tuple[list[int], list[Next]]:
+        """Places of the samples whose stage holds, and how the others take it again."""
+        clock, hopeless = self.clock, check.hopeless().tolist()
+        whole = clock.stops[-1] - clock.stops[0]
         kept: list[int] = []
         again: list[Next] = []
 
         def values(i: int) -> Tensor:
-            seen = self.u[rows[i], tick // clock.a_piece : end // clock.a_piece]
+            seen = self.u[rows[i], legs[i].tick // clock.a_piece : legs[i].end // clock.a_piece]
             return torch.cat([seen, space.at(c[i : i + 1], self.inputs.grid.shape)])
 
-        for i, row in enumerate(rows):
-            sample = self.samples[row]
-            share = min(1.0, (clock.time(end) - clock.stops[0]) / whole + AHEAD)
+        for i, (row, leg) in enumerate(zip(rows, legs)):
+            sample, (n, j) = self.samples[row], leg.level
+            span = clock.time(leg.end) - clock.time(leg.tick)
+            share = min(1.0, (clock.time(leg.end) - clock.stops[0]) / whole + AHEAD)
             right = max(check.error_limit * share - sample.spent, 1e-3 * check.error_limit)
             error = float(check.error[i])
-            if sample.before is not None and not check.hopeless():  # against an earlier, coarser run
+            if sample.before is not None and not hopeless[i]:  # against an earlier, coarser run
                 error = min(error, float(distance(sample.before[None], values(i)[None])))
             finer, halved = check.finer(i, n), check.halvings(error / right)
             if finer is None and not halved:
@@ -239,34 +314,42 @@ class March:
             sample.attempts += 1
             if sample.attempts > MOST_ATTEMPTS:
                 _fail_to_settle(self.problem, float(check.edge[i]), error, check.edge_limit, right)
-            sample.before = None if check.hopeless() else values(i)
+            sample.before = None if hopeless[i] else values(i)
             sample.shift += halved
-            again.append((row, tick, end, (finer or n, j + halved)))
-        return [rows[i] for i in kept], c[kept], again
+            again.append((row, leg.tick, leg.end, (finer or n, j + halved)))
+        return kept, again
 
-    def _sent_on(self, rows: list[int], tick: int, level: Level, c: Tensor, space: SpectralSpace) -> list[Next]:
+    def _sent_on(
+        self, kept: list[int], rows: list[int], legs: list[Leg], c: Tensor, space: SpectralSpace
+    ) -> list[Next]:
         """The next stages, at the level of the states where it is coarser than that of the last."""
         if self.plans is not None:
-            return [(row, tick, None, self.plans[row][len(self.samples[row].plan)][1]) for row in rows]
+            plans, samples = self.plans, self.samples
+            return [(rows[i], legs[i].end, None, plans[rows[i]][len(samples[rows[i]].plan)][1]) for i in kept]
+        after: list[Next] = []
+        for tick in sorted({legs[i].end for i in kept}):
+            some = [i for i in kept if legs[i].end == tick]
+            wanted = self._wanted([rows[i] for i in some], tick, c[some], space)
+            needed = space.needed(c[some], DROPPED if self.target is None else self.target / 100).tolist()
+            for i, (n, j), degree in zip(some, wanted, needed):
+                sample, (points, halved) = self.samples[rows[i]], legs[i].level
+                while n < points and min(self._space(n).degree) < degree:
+                    n = good_size(n + 1)
+                after.append((rows[i], tick, None, (min(n, points), min(max(j + sample.shift, self.least), halved))))
+        return after
+
+    def _wanted(self, rows: list[int], tick: int, c: Tensor, space: SpectralSpace) -> list[Level]:
+        """What ``resolve`` says of the states; levels beyond all others where they are not finite."""
         given: Tensor = self.inputs.u0  # type: ignore[assignment]
         now = self.inputs[rows]
         a = now.a
         if a is not None:
             a = space.values(space.coefficients(a.to(self.working.a))).to(a)  # type: ignore[union-attr,arg-type]
         u0 = self.problem.channels(space.values(c), given).to(given.dtype)
-        now = replace(self._from(now, tick), grid=space.grid, u0=u0, a=a)
         if not bool(torch.isfinite(u0).all()):
-            wanted = [level] * len(rows)
-        else:
-            wanted = rounded(self.problem, *self.problem.resolve(now), self.clock.longest)
-        needed = space.needed(c, DROPPED if self.target is None else self.target / 100)
-        after: list[Next] = []
-        for row, (n, j), degree in zip(rows, wanted, needed.tolist()):
-            sample = self.samples[row]
-            while n < level[0] and min(self._space(n).degree) < degree:
-                n = good_size(n + 1)
-            after.append((row, tick, None, (min(n, level[0]), min(max(j + sample.shift, self.least), level[1]))))
-        return after
+            return [(space.shape[0], MOST_HALVINGS)] * len(rows)
+        now = replace(self._from(now, tick), grid=space.grid, u0=u0, a=a)
+        return rounded(self.problem, *self.problem.resolve(now), self.clock.longest)
 
 
 def _fail_to_settle(

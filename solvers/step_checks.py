@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from .lockstep import Maker
 from .spectral import SpectralSpace, good_size
-from .stepping import Stepper
 
 WILD = 1e3  # beyond so many times the limit an error estimate says no more than that it is too large
 
@@ -19,31 +20,33 @@ class StepCheck:
     as the equation does not amplify it. Stretches are as long as costs little: where errors oscillate (dispersive
     waves), long ones say how much of them remains.
 
+    make : steppers of order ``order`` for some of the rows, of given steps, see ``lockstep``.
     target : what the modes at the edge of the spectrum may hold, relative in L2; ten times as much is let pass, and
         thirty times as much of the errors in time.
     """
 
-    def __init__(self, space: SpectralSpace, once: Stepper, twice: Stepper, pairs: int, c: Tensor, target: float):
+    def __init__(self, space: SpectralSpace, make: Maker, order: int, c: Tensor, target: float):
         rounding = torch.finfo(c.real.dtype if c.is_complex() else c.dtype).eps
-        self.space, self.order, self.once, self.twice, self.pairs = space, once.order, once, twice, pairs
+        self.space, self.make, self.order = space, make, order
         self.edge_limit, self.error_limit = max(10 * target, 8 * rounding), max(30 * target, 64 * rounding)
         self.edge = torch.zeros(len(c), dtype=torch.float64)
         self.error = torch.zeros(len(c), dtype=torch.float64)
 
-    def probe(self, c: Tensor, duration: float) -> None:
-        """Add the error of so much time from the state c on."""
+    def probe(self, rows: Sequence[int], c: Tensor, h: Sequence[float], pairs: int, durations: Sequence[float]) -> None:
+        """Add the errors of so much time each, from the states c of some rows on, by so many pairs of steps."""
+        once, twice = self.make(rows, h), self.make(rows, [2 * v for v in h])
         fine = coarse = c
-        for _ in range(self.pairs):
-            fine, coarse = self.once.step(self.once.step(fine)), self.twice.step(coarse)
-        rate = distance(coarse, fine) / (2.0**self.order - 1) / (2 * self.pairs * self.once.h)
-        self.error += rate * duration
+        for _ in range(pairs):
+            fine, coarse = once.step(once.step(fine)), twice.step(coarse)
+        rate = distance(coarse, fine) / (2.0**self.order - 1) / (2 * pairs * torch.tensor(h, dtype=torch.float64))
+        self.error[rows] += rate * torch.tensor(durations, dtype=torch.float64)
 
-    def see(self, c: Tensor) -> None:
-        self.edge = torch.maximum(self.edge, self.space.edge(c).double().cpu().nan_to_num(math.inf))
+    def see(self, rows: Sequence[int], c: Tensor) -> None:
+        self.edge[rows] = torch.maximum(self.edge[rows], self.space.edge(c).double().cpu().nan_to_num(math.inf))
 
-    def hopeless(self) -> bool:
-        """Whether no sample is worth going on with."""
-        return bool(((self.edge > self.edge_limit) | (self.error > WILD * self.error_limit)).all())
+    def hopeless(self) -> Tensor:
+        """Which rows are not worth going on with, booleans (N,)."""
+        return (self.edge > self.edge_limit) | (self.error > WILD * self.error_limit)
 
     def finer(self, i: int, points: int) -> int | None:
         """The points that sample i needs, where it needs more: modes are taken to decay exponentially. Where the step

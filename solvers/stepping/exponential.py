@@ -26,7 +26,9 @@ class ETDRK4(Stepper):
 
     order: ClassVar[int] = 4
 
-    def __init__(self, linear: Tensor, h: float, nonlinear: Callable[[Tensor], Tensor], *, dense: bool = False):
+    def __init__(
+        self, linear: Tensor, h: float | Tensor, nonlinear: Callable[[Tensor], Tensor], *, dense: bool = False
+    ):
         super().__init__(linear, h, nonlinear, dense=dense)
         phi = phi_dense if dense else phi_diagonal
         p0, p1, p2, p3 = phi(linear * h)
@@ -56,7 +58,9 @@ class ETDRK2(Stepper):
 
     order: ClassVar[int] = 2
 
-    def __init__(self, linear: Tensor, h: float, nonlinear: Callable[[Tensor], Tensor], *, dense: bool = False):
+    def __init__(
+        self, linear: Tensor, h: float | Tensor, nonlinear: Callable[[Tensor], Tensor], *, dense: bool = False
+    ):
         super().__init__(linear, h, nonlinear, dense=dense)
         p0, p1, p2, _ = (phi_dense if dense else phi_diagonal)(linear * h)
         self.whole, self.first, self.second = p0, h * p1, h * p2

@@ -80,7 +80,9 @@ class IMEX(Stepper):
 
     order: ClassVar[int] = 4
 
-    def __init__(self, linear: Tensor, h: float, nonlinear: Callable[[Tensor], Tensor], *, dense: bool = False):
+    def __init__(
+        self, linear: Tensor, h: float | Tensor, nonlinear: Callable[[Tensor], Tensor], *, dense: bool = False
+    ):
         super().__init__(linear, h, nonlinear, dense=dense)
         if dense:
             eye = torch.eye(linear.shape[-1], dtype=linear.dtype, device=linear.device)
@@ -97,11 +99,11 @@ class IMEX(Stepper):
             if implicit:
                 total = u.clone()
                 for a, b, slope, force in zip(implicit, explicit, slopes, forces):
-                    total.add_(slope, alpha=h * a).add_(force, alpha=h * b)
+                    total.add_((h * a) * slope).add_((h * b) * force)
                 stage = self.apply(self.inverse, total)
             slopes.append(self.apply(self.linear, stage))
             forces.append(self.nonlinear(stage))
         u = stage.clone()
         for w, a, force in zip(_WEIGHTS, (*_EXPLICIT[-1], 0.0), forces):
-            u.add_(force, alpha=h * (w - a))
+            u.add_((h * (w - a)) * force)
         return u

@@ -12,15 +12,17 @@ from torch import Tensor
 
 
 class Stepper(ABC):
-    """Steps of one size h for u' = L u + N(u), batched.
+    """Steps of size h for u' = L u + N(u), batched; h is a number, or (batch, 1, ..., 1) for steps of different sizes.
 
     ``linear`` is the diagonal of L, real or complex, broadcast against the states u (batch, ...); with
-    ``dense`` a real matrix (r, r) or (batch, r, r) acting on states (batch, r).
+    ``dense`` a real matrix (r, r) or (batch, r, r) acting on states (batch, r), and h a number.
     """
 
     order: ClassVar[int]
 
-    def __init__(self, linear: Tensor, h: float, nonlinear: Callable[[Tensor], Tensor], *, dense: bool = False):
+    def __init__(
+        self, linear: Tensor, h: float | Tensor, nonlinear: Callable[[Tensor], Tensor], *, dense: bool = False
+    ):
         self.linear, self.h, self.nonlinear, self.dense = linear, h, nonlinear, dense
         self._cast: dict[tuple[int, torch.dtype], Tensor] = {}
         self._paired: Stepper | None = None
@@ -47,10 +49,16 @@ class Stepper(ABC):
         pairs.nonlinear = lambda u: torch.view_as_real(nonlinear(torch.view_as_complex(u)).resolve_conj())
         return pairs
 
-    def of(self, nonlinear: Callable[[Tensor], Tensor]) -> Self:
-        """This stepper, its coefficients with it, for another N."""
+    def of(self, nonlinear: Callable[[Tensor], Tensor], rows: Tensor | None = None) -> Self:
+        """This stepper, its coefficients with it, for another N and for some rows of the batch; what is the same for
+        all rows stays so.
+        """
         other = copy.copy(self)
-        other.nonlinear, other._paired = nonlinear, None
+        other.nonlinear, other._paired, other._cast = nonlinear, None, {}
+        if rows is not None:
+            for name, value in vars(self).items():
+                if isinstance(value, Tensor) and len(value) > 1:
+                    setattr(other, name, value[rows])
         return other
 
     def apply(self, factor: Tensor, u: Tensor) -> Tensor:
