@@ -44,7 +44,7 @@ CASES = [
 ]
 
 # equation, samples, viscosity or length of the box, final time
-TASKS = [("burgers", 64, 0.05, 1.0), ("burgers", 64, 0.01, 1.0), ("ks", 64, 60.0, 20.0), ("ns", 16, 1e-3, 4.0)]
+TASKS = [("burgers", 1024, 0.05, 1.0), ("burgers", 1024, 0.01, 1.0), ("ks", 1024, 60.0, 20.0), ("ns", 16, 1e-3, 4.0)]
 POINTS = (48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)  # that the peer may choose
 MOST_STEPS = {1: 4096, 2: 512}
 

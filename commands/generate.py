@@ -27,7 +27,8 @@ def run(config: dict[str, Any], folder: Path) -> None:
             expected="a Problem, with inputs to sample",
             fix="single equations are for nwidth solve",
         )
-    n, seed, block = (whole_number(k, config[k], least) for k, least in (("n", 1), ("seed", 0), ("block", 1)))
+    n, seed = whole_number("n", config["n"], 1), whole_number("seed", config["seed"], 0)
+    block = None if config["block"] is None else whole_number("block", config["block"], 1)
     splits = {k: whole_number(f"splits.{k}", v, 1) for k, v in (config["splits"] or {}).items() if v is not None}
     path = generate(
         problem,

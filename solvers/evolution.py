@@ -35,7 +35,7 @@ class EvolutionProblem(Problem):
 
     The solver is a Fourier-Galerkin method: trigonometric polynomials of a degree that ``resolve`` chooses
     from the data, whatever the resolution of the grid on which the answer is wanted; products formed without
-    aliasing (``SpectralSpace``); ETDRK4 in time (``stepping``). Samples are grouped by degree and time step.
+    aliasing (``SpectralSpace``); ETDRK4 in time (``stepping``). Samples of one degree step together (``marching``).
 
     Parameters
     ----------

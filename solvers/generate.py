@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +35,7 @@ from .problem import Problem
 
 _FIELDS = ("u", *INPUTS)
 MANIFEST = "manifest.json"
+POINTS_OF_A_BLOCK = 2**20
 
 
 def generate(
@@ -43,7 +45,7 @@ def generate(
     seed: int,
     out: str | Path,
     *,
-    block: int = 256,
+    block: int | None = None,
     dtype: str | torch.dtype = "float32",
     device: str = "cpu",
     splits: Mapping[str, int] | None = None,
@@ -51,8 +53,8 @@ def generate(
 ) -> Path:
     """Solve ``problem`` for n random inputs and write them to ``out`` in nwidth's HDF5 layout.
 
-    Samples are made in blocks of ``block``, computed in double precision on ``device`` and stored as
-    ``dtype``. Each finished block is kept in ``<out>.parts``; a run that was interrupted, even killed,
+    Samples are made in blocks of ``block`` (None: as many as have a million points together, 16 to 1024), computed in
+    double precision on ``device`` and stored as ``dtype``. Each finished block is kept in ``<out>.parts``; a run that was interrupted, even killed,
     continues there when it is called again, and gives the same values as one that was not. At the end the
     parts become one file and are removed. The file records the problem's config, the seed and the version.
     ``splits``: counts by name, such as {"train": 800, "val": 100, "test": 100}, given to consecutive samples.
@@ -71,6 +73,8 @@ def generate(
     out = Path(out)
     grid = problem.grid(resolution)
     number = _float(dtype)
+    if block is None:
+        block = min(max(POINTS_OF_A_BLOCK // math.prod(grid.shape), 16), 1024)
     if n < 1 or block < 1 or seed < 0:
         raise NWidthError("generate", got=f"n={n}, block={block}, seed={seed}", expected="n, block >= 1 and seed >= 0")
     plan = json.loads(
