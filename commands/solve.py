@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -14,11 +15,12 @@ from ..build import build
 from ..data.files import whole_file, write_json
 from ..errors import NWidthError
 from ..gp.pde import GP, Cloud, Equation, Observations, Solution
-from ..gp.pde.equation import product
+from ..gp.pde.equation import evenly, product
 from ..training.measure import cpu_seconds
 from ..training.page import console
 from ..training.session import set_threads, whole_number
 
+MEASURED = {1: 3000, 2: 250, 3: 31}  # points a side at which errors are measured, in step with no wave
 _SHOWN = ("features", "band", "rank", "points", "steps", "residual", "held_out", "change", "log_evidence", "loss")
 
 
@@ -33,19 +35,19 @@ def run(config: dict[str, Any], folder: Path) -> None:
         )
     if not hasattr(solver, "solve"):
         raise NWidthError("solve", got=f"solver={type(solver).__name__}", expected="a class with solve(equation)")
-    default = 401 if equation.ndim == 1 else 101 if equation.ndim == 2 else 31
     if config["out"] and Path(config["out"]).suffix != ".npz":
         raise NWidthError("solve", got=f"out={config['out']}", expected="a name that ends in .npz")
-    n = default if config["resolution"] is None else whole_number("resolution", config["resolution"], 2)
+    shown = _shown(equation) if config["resolution"] is None else whole_number("resolution", config["resolution"], 2)
     given = read_given(config, solver)
     before = cpu_seconds()
     solution: Solution = solver.solve(equation, **given)
     spent = cpu_seconds() - before
     cloud = given.get("cloud")
-    points = product([torch.linspace(a, b, n, dtype=torch.float64) for a, b in equation.box])
+    points = product([torch.linspace(a, b, shown, dtype=torch.float64) for a, b in equation.box])
     if cloud is not None:
         points = torch.cat([cloud.interior, cloud.boundary])
-    report = tell(solution, points, spent)
+    measured = points if cloud is not None else product(evenly(equation.box, MEASURED[equation.ndim]))
+    report = tell(solution, measured, spent)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "solution.json", report)
     mean, std = solution.predict(points)
@@ -62,6 +64,17 @@ def run(config: dict[str, Any], folder: Path) -> None:
             f"picture: {draw_solution(solution, points, mean, std, folder / 'solution.png', scattered=cloud)}"
         )
     console().print(f"in {folder}")
+
+
+def _shown(equation: Equation) -> int:
+    """Points a side of the picture: several on the shortest wave that the equation's own points can tell, and a prime
+    number of intervals, which is in step with no wave.
+    """
+    intervals = max(400, 4 * max(equation.shape)) if equation.ndim == 1 else max(100, *equation.shape)
+    intervals = intervals if equation.ndim < 3 else 30
+    while any(intervals % k == 0 for k in range(2, math.isqrt(intervals) + 1)):
+        intervals += 1
+    return intervals + 1
 
 
 def read_given(config: dict[str, Any], solver: Any) -> dict[str, Any]:

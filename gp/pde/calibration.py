@@ -10,7 +10,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from .equation import Cloud, Order, product
+from .equation import Cloud, Order, evenly, product
 from .features import FourierFeatures
 from .newton import State
 from .system import Collocation, unseen_points
@@ -85,12 +85,6 @@ def least(unseen: float, ratio: float) -> float:
     """1 where a residual at other points that the second answer does not lower may be noise: the first's standard
     deviations are then right, and a difference has too few degrees of freedom to say that they are too wide."""
     return 1.0 if unseen > NOISELESS and ratio > 0.5 else 0.0
-
-
-def evenly(box: Sequence[tuple[float, float]], count: int) -> list[Tensor]:
-    """``count`` coordinates an axis that are evenly spread but in step with no wave: multiples of the golden ratio."""
-    t = torch.arange(count, dtype=torch.float64) * ((5**0.5 - 1) / 2)
-    return [a + (b - a) * ((t + share) % 1).sort().values for (a, b), share in zip(box, (0.382, 0.441, 0.327))]
 
 
 def between(axes: Sequence[Tensor], each: int) -> list[Tensor]:

@@ -155,6 +155,12 @@ def product(axes: Sequence[Tensor]) -> Tensor:
     return torch.stack([g.reshape(-1) for g in torch.meshgrid(*axes, indexing="ij")], -1)
 
 
+def evenly(box: Sequence[tuple[float, float]], count: int) -> list[Tensor]:
+    """``count`` coordinates an axis that are evenly spread but in step with no wave: multiples of the golden ratio."""
+    t = torch.arange(count, dtype=torch.float64) * ((5**0.5 - 1) / 2)
+    return [a + (b - a) * ((t + share) % 1).sort().values for (a, b), share in zip(box, (0.382, 0.441, 0.327))]
+
+
 def coefficient(value: Coefficient, x: Tensor) -> Tensor | float:
     """A coefficient's values at points: a number stays one."""
     return value(x) if callable(value) else value

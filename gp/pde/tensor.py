@@ -10,9 +10,9 @@ from torch import Tensor
 
 from ...errors import NWidthError
 from .basis import evaluate
-from .calibration import STRETCH, between, evenly, factor_of_independent, least, rms
+from .calibration import STRETCH, between, factor_of_independent, least, rms
 from .draws import drawn_errors, wall_misfit
-from .equation import Equation, Order, product
+from .equation import Equation, Order, evenly, product
 from .evidence import learn
 from .factors import Space
 from .features import EXTENSION, FourierFeatures

@@ -30,6 +30,15 @@ def test_a_packaged_equation(solve, tmp_path):
         assert np.abs(file["mean"] - np.sin(100 * file["points"][:, 0])).max() < 1e-7 and (file["std"] > 0).all()
 
 
+def test_errors_are_measured_at_points_in_step_with_no_wave(solve, tmp_path):
+    """sin 200x vanishes at 401 equispaced points of its interval, and at the 101 of a user's own choice."""
+    done = solve("problem=poisson_x_sin200", "out=u.npz", "resolution=101", "plot=false", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert report(tmp_path)["relative_l2"] < 1e-7 and 0.9 < report(tmp_path)["coverage_95"] < 0.995
+    with np.load(tmp_path / "u.npz") as file:
+        assert len(file["mean"]) == 101 and np.abs(file["mean"]).max() < 1e-7
+
+
 @pytest.mark.parametrize("solver", ["gp_kronecker", "chebyshev", "reference"])
 def test_other_solvers(solve, solver, tmp_path):
     few = ["solver.steps=3", "solver.components=2"] if solver == "gp_kronecker" else []
