@@ -12,6 +12,8 @@ from torch.optim import Optimizer
 
 from ..errors import NWidthError
 from ..operators import ChannelLinear, SpectralConv
+from ..operators.convolution import Convolution, TransposedConvolution
+from ..operators.unet import Up
 
 QUINTIC = (3.4445, -4.775, 2.0315)  # a s + b s^3 + c s^5 lifts small singular values fast and keeps large ones near 1
 
@@ -21,11 +23,12 @@ class Muon(Optimizer):
 
     O(B) = U V^H, B = U S V^H, to within a third or so by ``iterations`` Newton-Schulz steps: every direction of a
     matrix moves alike. The matrices of a spectral layer, one for each mode and complex where the coefficients are, are
-    orthogonalised mode by mode in one batch. The factor gives updates the size of AdamW's, so learning rates carry
-    over. Matrices are the weights of linear maps between channels with both sizes above 1; all else (biases, gates,
-    stencils, factors of low-rank weights) is updated by AdamW with ``betas`` and the same lr and decay.
+    orthogonalised mode by mode in one batch, those of a convolution as the matrix from its inputs at all points of the
+    stencil. The factor gives updates the size of AdamW's, so learning rates carry over. Matrices are the weights of
+    linear maps between channels with both sizes above 1; all else (biases, gates, factors of low-rank weights) is
+    updated by AdamW with ``betas`` and the same lr and decay.
 
-    ``params`` are groups with a ``kind``, as ``parameter_groups`` gives: matrix, modes, complex modes, or other.
+    ``params`` are groups with a ``kind``, as ``parameter_groups`` gives: matrix, stencils, modes, complex modes, other.
     Jordan et al. (2024), Muon; Liu et al., Muon is scalable, arXiv:2502.16982, equation 4 (the factor).
     """
 
@@ -83,9 +86,12 @@ class Muon(Optimizer):
         mean = state.setdefault("momentum", torch.zeros_like(grad))
         mean.lerp_(grad, 1 - group["momentum"])
         b = grad.lerp(mean, group["momentum"]) if group["nesterov"] else mean
-        b = torch.view_as_complex(b.contiguous()) if group["kind"] == "complex modes" else b
+        if group["kind"] == "complex modes":
+            b = torch.view_as_complex(b.contiguous())
+        elif group["kind"] == "stencils":
+            b = b.flatten(1)
         o = orthogonalised(b, group["iterations"]) * (0.2 * math.sqrt(max(b.shape[-2:])))
-        return torch.view_as_real(o) if o.is_complex() else o
+        return (torch.view_as_real(o) if o.is_complex() else o).view(grad.shape)
 
     def _adam(self, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> Tensor:
         first, second = (state.setdefault(k, torch.zeros_like(grad)) for k in ("first", "second"))
@@ -126,6 +132,8 @@ def parameter_groups(network: nn.Module) -> list[dict[str, Any]]:
         weight = getattr(module, "weight", None)
         if isinstance(module, SpectralConv) and isinstance(weight, nn.Parameter) and not module.separable:
             kinds[id(weight)] = "complex modes" if module.transform.complex else "modes"
+        elif isinstance(module, Convolution | TransposedConvolution | Up):
+            kinds[id(weight)] = "stencils" if min(weight.shape[:2]) > 1 else "other"
         elif isinstance(module, ChannelLinear | nn.Linear) and isinstance(weight, nn.Parameter):
             kinds[id(weight)] = "matrix" if min(weight.shape) > 1 else "other"
     rates = getattr(network, "learning_rates", None)

@@ -5,7 +5,8 @@ from functools import partial
 import pytest
 import torch
 from nwidth import Grid, NWidthError
-from nwidth.operators import FNO, ChannelLinear, SpectralConv, UNet
+from nwidth.operators import FNO, ChannelLinear, MgNO, SpectralConv, UNet
+from nwidth.operators.convolution import Convolution
 from nwidth.training import Muon, NeuralSurrogate, Plateau, TrainingSettings
 from nwidth.training.optimizers import QUINTIC, make_optimizer, orthogonalised, parameter_groups
 
@@ -56,6 +57,19 @@ def test_spectral_weights_move_mode_by_mode():
         assert torch.allclose(moved[k], 0.5 * 0.2 * 2 * (u * quintic(s / s.norm())) @ vh, atol=1e-10)
 
 
+def test_stencils_move_as_matrices_of_all_their_points():
+    conv = Convolution(3, 4, ("zero", "periodic")).double()
+    before, g = conv.weight.detach().clone(), torch.randn(4, 3, 3, 3, dtype=torch.float64)
+    groups = parameter_groups(conv)
+    assert [group["kind"] for group in groups] == ["stencils"]
+    optimizer = Muon(groups, lr=0.5, momentum=0.0, nesterov=False, weight_decay=0.0)
+    conv.weight.grad = g
+    optimizer.step()
+    u, s, vh = torch.linalg.svd(g.reshape(4, 27), full_matrices=False)
+    expected = 0.5 * 0.2 * 27**0.5 * (u * quintic(s / s.norm())) @ vh
+    assert torch.allclose((before - conv.weight.detach()).reshape(4, 27), expected, atol=1e-10)
+
+
 def test_what_is_no_matrix_is_updated_by_adamw():
     ours, theirs = (torch.nn.Parameter(torch.ones(5)) for _ in range(2))
     a = Muon([{"params": [ours], "kind": "other"}], lr=0.1, weight_decay=0.3)
@@ -75,8 +89,10 @@ def test_groups_of_networks():
     assert sum(len(v) for v in kinds.values()) == len(list(net.parameters()))
     cosine = FNO(1, 1, Grid.make((16,), "nodal"), modes=6, width=8, layers=2, extension=None)
     assert "modes" in {g["kind"] for g in parameter_groups(cosine)}
-    kernels = {g["kind"] for g in parameter_groups(UNet(1, 1, Grid.make((16, 16)), width=4))}
-    assert not kernels & {"modes", "complex modes"}  # stencils are not matrices
+    for stencils in (UNet(1, 1, Grid.make((16, 16)), width=4), MgNO(1, 1, Grid.make((16, 16), "nodal"), width=4)):
+        kinds = {g["kind"]: g["params"] for g in parameter_groups(stencils)}
+        assert kinds.keys() <= {"stencils", "matrix", "other"} and all(p.ndim == 4 for p in kinds["stencils"])
+        assert all(p.ndim < 4 or min(p.shape[:2]) == 1 for p in kinds["other"])
     with pytest.raises(NWidthError, match="muon"):
         make_optimizer(partial(torch.optim.Muon, lr=0.1), net)
     with pytest.raises(NWidthError, match="without kinds"):
