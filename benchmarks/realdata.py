@@ -24,16 +24,20 @@ COMMON = ["split.test=100", "seeds=[0,1,2]", "threads=1"]
 SYMMETRIES = "[exchange x and y,reflect x with an open end,reflect y with an open end]"
 CASES = {
     "darcy": ["surrogates=[mean,linear,kernel,pod_gp]", "split.val=100"],
-    "darcy_networks": ["surrogates=[unet,fno,neuralop_fno]", "split.val=0", "training.epochs=50",
+    "darcy_networks": ["surrogates=[mgno,unet,fno,neuralop_fno]", "split.val=0", "training.epochs=50",
                        f"training.symmetries={SYMMETRIES}", "training.average_symmetries=true",
-                       "+options.fno.network.modes=12", "+options.fno.optimizer.lr=0.003",
-                       "+options.unet.network.width=16", "+options.unet.optimizer.lr=0.004"],
+                       *(f"+options.{name}.optimizer._target_=nwidth.training.Muon" for name in ("mgno", "unet")),
+                       "+options.mgno.optimizer.lr=0.006", "+options.mgno.training.epochs=30",
+                       "+options.mgno.training.batch_size=40",
+                       "+options.unet.network.width=16", "+options.unet.optimizer.lr=0.006",
+                       "+options.fno.network.width=24", "+options.fno.network.modes=12",
+                       "+options.fno.optimizer.lr=0.003"],
     "burgers": ["surrogates=[mean,linear,kernel,pod_gp,reduced_basis,fno,neuralop_fno]", "training.epochs=100",
                 "split.val=100", "problem=burgers", "+options.fno.network.width=48", "training.batch_size=10"],
 }  # fmt: skip
 ASKED = {
     "darcy": {"mean": 0.50, "linear": 0.25, "kernel": 0.15},
-    "darcy_networks": {"fno": 0.085, "unet": 0.07},
+    "darcy_networks": {"fno": 0.085, "unet": 0.07, "mgno": 0.07},
     "burgers": {"kernel": 0.003, "fno": 0.0025},
 }
 

@@ -54,9 +54,10 @@ def generate(
     """Solve ``problem`` for n random inputs and write them to ``out`` in nwidth's HDF5 layout.
 
     Samples are made in blocks of ``block`` (None: as many as have a million points together, 16 to 1024), computed in
-    double precision on ``device`` and stored as ``dtype``. Each finished block is kept in ``<out>.parts``; a run that was interrupted, even killed,
-    continues there when it is called again, and gives the same values as one that was not. At the end the
-    parts become one file and are removed. The file records the problem's config, the seed and the version.
+    double precision on ``device`` and stored as ``dtype``. Each finished block is kept in ``<out>.parts``; a run that
+    was interrupted, even killed, continues there when it is called again, and gives the same values as one that was
+    not. At the end the parts become one file and are removed. The file records the problem's config, the seed and the
+    version.
     ``splits``: counts by name, such as {"train": 800, "val": 100, "test": 100}, given to consecutive samples.
 
     Where ``out`` already holds exactly this data set nothing is done. NWidthError: n < 1, a resolution that

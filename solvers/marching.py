@@ -4,7 +4,7 @@ checks ask for it, and made coarser as solutions calm."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from ..data import Dataset
 from ..errors import NWidthError
 from .clock import STAGES, Clock
 from .levels import MOST_HALVINGS, Level, allowed, levels_of, rounded, space_of
-from .lockstep import Maker, lockstep
+from .lockstep import Steppers, lockstep
 from .memory import at_once, keep_freed_memory, on_threads
 from .spectral import SpectralSpace, good_size
 from .step_checks import StepCheck, distance
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 MOST_ATTEMPTS = 10
 DROPPED = 1e-10  # of a state, relative in L2, when its degree is lowered; with a target a hundredth of that
 FAR = 0.1  # of the error allowed: below it with twice the step, halvings that a check asked for are taken back
-MOST_KEPT = 64  # sets of coefficients, of time steps that are the same for all samples
 AHEAD = 0.25  # of the error in time that may be made before its share of the time is over
 
 Plan = list[tuple[int, Level]]  # the ends of stages, in ticks, and their levels
@@ -111,7 +110,7 @@ class March:
         self.samples = [_Sample() for _ in range(len(self.start))]
         self.spaces: dict[int, SpectralSpace] = {}
         self.one_linear = len(problem.theta(self.working)) == 1  # the same for all samples
-        self.steppers: dict[tuple[float, ...], Stepper] = {}  # by points and sizes of steps
+        self.steppers: dict[int, dict[tuple[float, ...], Stepper]] = {}  # by points, then sizes of steps
         self.pending: dict[int, list[int]] = {}  # samples by the points of the space that they go on in
 
     def run(self) -> tuple[Tensor, list[Plan]]:
@@ -175,46 +174,13 @@ class March:
         """The samples as those of a run that starts here; u0 is still that of the whole run."""
         return replace(data, t=self.t[tick // self.clock.a_piece :], t0=self.clock.time(tick))
 
-    def _maker(self, space: SpectralSpace, batch: Dataset) -> Maker:
-        """Steppers for rows of the batch, each with its own size of steps; coefficients are kept, beyond the batch
-        where the linear part is the same for all samples."""
-        kind, linear = stepper_of(self.problem.scheme), self.problem.linear(space, batch)
-        shape = -1, *(1,) * (linear.ndim - 1)
-        kept: dict[tuple[float, ...], Stepper] = {}
-
-        def built(h: Sequence[float]) -> Stepper:
-            sizes = torch.tensor(h, dtype=space.wavenumbers[0].dtype, device=linear.device).view(shape)
-            return kind(linear, sizes, lambda c: c)
-
-        def shared(h: Sequence[float]) -> tuple[Stepper, list[int]]:
-            """One row of coefficients for each size of steps."""
-            different = sorted(set(h))
-            key = (space.shape[0], *different)
-            if key not in self.steppers:
-                if len(self.steppers) >= MOST_KEPT:
-                    self.steppers.clear()
-                self.steppers[key] = built(different)
-            return self.steppers[key], [different.index(v) for v in h]
-
-        def own(rows: Sequence[int], h: Sequence[float]) -> tuple[Stepper, list[int]]:
-            """One row of coefficients for each sample; those of the others do not matter."""
-            for known, stepper in kept.items():
-                if all(known[i] == v for i, v in zip(rows, h)):
-                    return stepper, list(rows)
-            sizes = [h[0]] * len(batch)
-            for i, v in zip(rows, h):
-                sizes[i] = v
-            kept[tuple(sizes)] = built(sizes)
-            return kept[tuple(sizes)], list(rows)
-
-        def make(rows: Sequence[int], h: Sequence[float]) -> Stepper:
+    def _maker(self, space: SpectralSpace, batch: Dataset) -> Steppers:
+        def nonlinear(rows: Sequence[int]) -> Callable[[Tensor], Tensor]:
             part = batch if len(rows) == len(batch) else batch[rows]
-            stepper, places = shared(h) if self.one_linear else own(rows, h)
-            return stepper.of(
-                lambda c: self.problem.nonlinear(c, space, part), torch.tensor(places, device=linear.device)
-            )
+            return lambda c: self.problem.nonlinear(c, space, part)
 
-        return make
+        kept = self.steppers.setdefault(space.shape[0], {}) if self.one_linear else {}
+        return Steppers(stepper_of(self.problem.scheme), self.problem.linear(space, batch), nonlinear, len(batch), kept)
 
     def _stage(self, rows: list[int]) -> list[Next]:
         """A stage of each sample; then it is sent on, or back."""

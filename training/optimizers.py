@@ -37,7 +37,7 @@ class Muon(Optimizer):
     def __init__(
         self,
         params: Iterable[dict[str, Any]],
-        lr: float = 2e-3,
+        lr: float = 4e-3,
         momentum: float = 0.95,
         nesterov: bool = True,
         iterations: int = 5,
@@ -133,7 +133,7 @@ def parameter_groups(network: nn.Module) -> list[dict[str, Any]]:
         if isinstance(module, SpectralConv) and isinstance(weight, nn.Parameter) and not module.separable:
             kinds[id(weight)] = "complex modes" if module.transform.complex else "modes"
         elif isinstance(module, Convolution | TransposedConvolution | Up):
-            kinds[id(weight)] = "stencils" if min(weight.shape[:2]) > 1 else "other"
+            kinds[id(module.weight)] = "stencils" if min(module.weight.shape[:2]) > 1 else "other"
         elif isinstance(module, ChannelLinear | nn.Linear) and isinstance(weight, nn.Parameter):
             kinds[id(weight)] = "matrix" if min(weight.shape) > 1 else "other"
     rates = getattr(network, "learning_rates", None)
