@@ -16,7 +16,7 @@ Maker = Callable[[Sequence[int], Sequence[float]], Stepper]  # for some rows, ea
 
 
 class Steppers:
-    """A ``Maker`` for the n rows of a batch: steppers of one kind for u' = L u + N(u), each row with steps of its own size.
+    """A ``Maker`` for the n rows of a batch: steppers of one kind for u' = L u + N(u), each row with its own steps.
 
     linear : L, (n or 1, ...). nonlinear : N for some of the rows.
     kept : coefficients by sizes of steps: where L is the same for all rows, one set for each size, which serves other
