@@ -10,11 +10,11 @@ space: the peer by one compiled loop over a vmapped ``step_fourier``. Set-up and
 on one core. Prints the least CPU time per sample and step of each, their ratio, and the relative difference of the
 final states.
 
-With ``--to`` the question is that of a user (``--equations`` for some of them): random initial states to a final time with no sample worse than so much in
-relative L2, double precision. The peer gets the fewest points that reach it with the most steps tried, then the fewest
-steps that still do; nwidth its own choice of points and steps for each sample, at the loosest ``tolerance`` that
-reaches it, its checks and grouping included. The reference is nwidth's solution to ``accuracy=1e-9``, which the peer's
-errors confirm from outside. Prints CPU milliseconds per sample and their ratio.
+With ``--to`` the question is that of a user (``--equations`` for some of them): random initial states to a final time
+with no sample worse than so much in relative L2, double precision. The peer gets the fewest points that reach it with
+the most steps tried, then the fewest steps that still do; nwidth its own choice of points and steps for each sample, at
+the loosest ``tolerance`` that reaches it, its checks and grouping included. The reference is nwidth's solution to
+``accuracy=1e-9``, which the peer's errors confirm from outside. Prints CPU milliseconds per sample and their ratio.
 """
 
 import argparse
