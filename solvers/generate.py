@@ -35,7 +35,7 @@ from .problem import Problem
 
 _FIELDS = ("u", *INPUTS)
 MANIFEST = "manifest.json"
-POINTS_OF_A_BLOCK = 2**20
+POINTS_OF_A_BLOCK = 2**16  # an interruption loses a block
 
 
 def generate(
@@ -53,7 +53,7 @@ def generate(
 ) -> Path:
     """Solve ``problem`` for n random inputs and write them to ``out`` in nwidth's HDF5 layout.
 
-    Samples are made in blocks of ``block`` (None: as many as have a million points together, 16 to 1024), computed in
+    Samples are made in blocks of ``block`` (None: as many as have 65,536 points together, 8 to 512), computed in
     double precision on ``device`` and stored as ``dtype``. Each finished block is kept in ``<out>.parts``; a run that
     was interrupted, even killed, continues there when it is called again, and gives the same values as one that was
     not. At the end the parts become one file and are removed. The file records the problem's config, the seed and the
@@ -75,7 +75,7 @@ def generate(
     grid = problem.grid(resolution)
     number = _float(dtype)
     if block is None:
-        block = min(max(POINTS_OF_A_BLOCK // math.prod(grid.shape), 16), 1024)
+        block = min(max(POINTS_OF_A_BLOCK // math.prod(grid.shape), 8), 512)
     if n < 1 or block < 1 or seed < 0:
         raise NWidthError("generate", got=f"n={n}, block={block}, seed={seed}", expected="n, block >= 1 and seed >= 0")
     plan = json.loads(
