@@ -70,7 +70,6 @@ def check_finite(problem: EvolutionProblem, u: Tensor) -> None:
 class _Sample:
     """How far a sample has come."""
 
-    leg: Leg | None = None  # that it is at
     state: Tensor | None = None  # coefficients (C, *counts); None: those of u0
     points: int = 0  # of the space that they are from
     shift: int = 0  # halvings more than ``resolve`` gives
@@ -111,6 +110,7 @@ class March:
         self.spaces: dict[int, SpectralSpace] = {}
         self.one_linear = len(problem.theta(self.working)) == 1  # the same for all samples
         self.steppers: dict[int, dict[tuple[float, ...], Stepper]] = {}  # by points, then sizes of steps
+        self.legs: dict[int, Leg] = {}  # of each sample, the one that it is at
         self.pending: dict[int, list[int]] = {}  # samples by the points of the space that they go on in
 
     def run(self) -> tuple[Tensor, list[Plan]]:
@@ -139,17 +139,12 @@ class March:
         elif end is None:
             end = clock.stage(tick, h) if self.problem.calms else clock.last
         path = clock.path(tick, end, h)
-        self.samples[row].leg = Leg(tick, end, level, path, [clock.steps(a, b, h) for a, b in pairwise([tick, *path])])
+        self.legs[row] = Leg(tick, end, level, path, [clock.steps(a, b, h) for a, b in pairwise([tick, *path])])
         self.pending.setdefault(level[0], []).append(row)
-
-    def _leg(self, row: int) -> Leg:
-        leg = self.samples[row].leg
-        assert leg is not None
-        return leg
 
     def _split(self, rows: list[int], points: int) -> Iterator[list[int]]:
         """Rows to be advanced together, those with most steps first."""
-        rows = sorted(rows, key=lambda row: (-self._leg(row).steps, row))
+        rows = sorted(rows, key=lambda row: (-self.legs[row].steps, row))
         most = at_once(points**self.problem.ndim, self.start.device)
         return (rows[i : i + most] for i in range(0, len(rows), most))
 
@@ -184,10 +179,10 @@ class March:
 
     def _stage(self, rows: list[int]) -> list[Next]:
         """A stage of each sample; then it is sent on, or back."""
-        n, shape, clock = self._leg(rows[0]).level[0], self.inputs.grid.shape, self.clock
+        n, shape, clock = self.legs[rows[0]].level[0], self.inputs.grid.shape, self.clock
         space, batch = self._space(n), self.working[rows]
         c = self._states(rows, space)
-        legs = [self._leg(row) for row in rows]
+        legs = [self.legs[row] for row in rows]
         exact = self.problem.exact_states(c, space, self._from(batch, 0), self.t.tolist())
         if exact is not None:
             for index, c in enumerate(exact):

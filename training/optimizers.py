@@ -24,9 +24,9 @@ class Muon(Optimizer):
     O(B) = U V^H, B = U S V^H, to within a third or so by ``iterations`` Newton-Schulz steps: every direction of a
     matrix moves alike. The matrices of a spectral layer, one for each mode and complex where the coefficients are, are
     orthogonalised mode by mode in one batch, those of a convolution as the matrix from its inputs at all points of the
-    stencil. The factor gives updates the size of AdamW's, so learning rates carry over. Matrices are the weights of
-    linear maps between channels with both sizes above 1; all else (biases, gates, factors of low-rank weights) is
-    updated by AdamW with ``betas`` and the same lr and decay.
+    stencil. The factor gives updates about the size of AdamW's: rates of once to three times its own suit. Matrices are
+    the weights of linear maps between channels with both sizes above 1; all else (biases, gates, factors of low-rank
+    weights) is updated by AdamW with ``betas`` and the same lr and decay.
 
     ``params`` are groups with a ``kind``, as ``parameter_groups`` gives: matrix, stencils, modes, complex modes, other.
     Jordan et al. (2024), Muon; Liu et al., Muon is scalable, arXiv:2502.16982, equation 4 (the factor).
