@@ -52,7 +52,9 @@ def paired(folder: str, width: int, layers: int, n: int):
     from models import MgNO_DC
 
     peer = MgNO_DC(layers, width, 1, 1, [[i, 0] for i in ITERATIONS])
-    ours = MgNO(1, 1, Grid.make((n, n), kind="nodal"), width=width, layers=layers, iterations=ITERATIONS)
+    ours = MgNO(
+        1, 1, Grid.make((n, n), kind="nodal"), width=width, layers=layers, iterations=ITERATIONS, positional=False
+    )
     theirs = peer.state_dict()
     ours.load_state_dict({k: theirs[renamed(k)].view(v.shape) for k, v in ours.state_dict().items()})
     assert sum(p.numel() for p in peer.parameters()) == sum(p.numel() for p in ours.parameters())

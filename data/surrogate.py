@@ -55,6 +55,9 @@ class Surrogate(ABC):
     least_samples: ClassVar[int] = 2
     uses_seed: bool = True  # whether another seed gives another fit
 
+    def warm_up(self) -> None:
+        """Import what a fit needs and nothing else has loaded yet, so that the first fit does not pay for it."""
+
     @abstractmethod
     def fit(self, train: Dataset, val: Dataset | None, *, seed: int = 0, folder: Path | None = None) -> FitLog:
         """Learn from ``train``; choose hyper-parameters on ``val`` alone; keep files for resuming in ``folder``."""

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from ..backends.grid import Grid
 from ..errors import NWidthError
 from .convolution import boundaries
-from .pointwise import ChannelLinear, ChannelMLP, Coordinates
-from .unet import Scales, check_input, halvings, pooling, widths
+from .pointwise import ChannelLinear, ChannelMLP, Coordinates, check_input
+from .unet import Scales, halvings, pooling, widths
 
 
 class LSM(nn.Module):

@@ -12,7 +12,7 @@ from ..backends.grid import Grid
 from ..errors import NWidthError
 from .activations import activation as activation_named
 from .convolution import Convolution, TransposedConvolution, boundaries
-from .pointwise import ChannelLinear
+from .pointwise import ChannelLinear, Coordinates, check_input
 
 
 class MgNO(nn.Module):
@@ -30,6 +30,8 @@ class MgNO(nn.Module):
         halving while 4 points or more remain, on at most 6 levels.
     boundary : auto (periodic axes periodic, others zero), zero, periodic, reflect, or one for each axis.
     residual : restrict the residual f - A u instead of f.
+    positional : append the coordinates, each axis of the domain scaled to [0, 1], to the input. The published model has
+        none. On a torus it then knows no place: it can answer only what moves along with the input.
     activation : gelu, relu, silu, tanh, sin or identity.
 
     The stencils act on neighbouring points, so the network belongs to the resolution it was trained on: it runs on
@@ -52,6 +54,7 @@ class MgNO(nn.Module):
         iterations: Sequence[int] | None = None,
         boundary: str | Sequence[str] = "auto",
         residual: bool = False,
+        positional: bool = True,
         activation: str = "gelu",
     ):
         super().__init__()
@@ -67,19 +70,16 @@ class MgNO(nn.Module):
                 expected="all at least 1, and one number of iterations for each level",
             )
         self.in_channels, self.ndim = in_channels, grid.ndim
-        sizes = [in_channels, *[width] * layers]
+        self.where = Coordinates(grid) if positional else None
+        sizes = [in_channels + (grid.ndim if positional else 0), *[width] * layers]
         self.cycles = nn.ModuleList(VCycle(c, width, self.iterations, sides, residual) for c in sizes[:-1])
         self.bypasses = nn.ModuleList(ChannelLinear(c, width) for c in sizes[:-1])
         self.project = ChannelLinear(width, out_channels, bias=False)
         self.act = activation_named(activation)
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim != self.ndim + 2 or x.shape[1] != self.in_channels:
-            raise NWidthError(
-                "MgNO",
-                got=f"x of shape {tuple(x.shape)}",
-                expected=f"(batch, {self.in_channels} channels, {self.ndim} space axes)",
-            )
+        check_input("MgNO", x, self.in_channels, self.ndim)
+        x = x if self.where is None else self.where(x)
         for cycle, bypass in zip(self.cycles, self.bypasses):
             x = self.act(cycle(x) + bypass(x))
         return self.project(x)

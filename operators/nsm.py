@@ -14,7 +14,7 @@ from ..backends.grid import Grid
 from ..backends.transforms import Transform
 from ..errors import NWidthError
 from .activations import activation as activation_named
-from .unet import check_input
+from .pointwise import check_input
 
 
 class NSM(nn.Module):

@@ -20,6 +20,14 @@ from .activations import activation
 from .fused import mlp
 
 
+def check_input(name: str, x: Tensor, channels: int, d: int) -> None:
+    """An error unless x is (batch, channels, d space axes)."""
+    if x.ndim != d + 2 or x.shape[1] != channels:
+        raise NWidthError(
+            name, got=f"x of shape {tuple(x.shape)}", expected=f"(batch, {channels} channels, {d} space axes)"
+        )
+
+
 def norm(name: str, channels: int) -> nn.Module:
     """none; instance (each channel over space, no parameters); group (all channels over space, affine)."""
     if name == "none":

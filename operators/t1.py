@@ -15,7 +15,8 @@ from ..backends.orthonormal import OrthonormalBasis, seen_as
 from ..backends.transforms import Transform
 from ..errors import NWidthError
 from .activations import activation as activation_named
-from .unet import Scales, check_input, pooling, widths
+from .pointwise import check_input
+from .unet import Scales, pooling, widths
 
 SCALINGS = ("channel", "none")
 

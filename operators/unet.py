@@ -14,7 +14,7 @@ from ..backends.grid import Grid
 from ..errors import NWidthError
 from .activations import activation as activation_named
 from .convolution import Convolution, boundaries
-from .pointwise import ChannelLinear, Coordinates
+from .pointwise import ChannelLinear, Coordinates, check_input
 from .pointwise import norm as pointwise_norm
 
 NORMS = ("none", "batch", "instance", "group")
@@ -88,14 +88,6 @@ class UNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         check_input("UNet", x, self.in_channels, self.ndim)
         return self.project(self.scales(x if self.where is None else self.where(x)))
-
-
-def check_input(name: str, x: Tensor, channels: int, d: int) -> None:
-    """An error unless x is (batch, channels, d space axes)."""
-    if x.ndim != d + 2 or x.shape[1] != channels:
-        raise NWidthError(
-            name, got=f"x of shape {tuple(x.shape)}", expected=f"(batch, {channels} channels, {d} space axes)"
-        )
 
 
 def halvings(shape: Sequence[int], levels: int | None, where: str) -> tuple[int, ...]:

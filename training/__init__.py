@@ -4,7 +4,7 @@ from .conformal import Conformal
 from .ensemble import Ensemble
 from .losses import BoundaryTraces, Mixture, RelativeH1, RelativeL2, RelativeLp
 from .neural import NeuralSurrogate
-from .optimizers import Muon
+from .muon import Muon
 from .physics import PhysicsResidual
 from .random_grid import RandomGridProcess
 from .residual import PointwiseLoss, ResidualLoss, SpectralLoss

@@ -58,6 +58,9 @@ class Conformal(Surrogate):
     def uses_seed(self) -> bool:  # type: ignore[override]
         return True  # which samples calibrate
 
+    def warm_up(self) -> None:
+        self.base.warm_up()
+
     def fit(self, train: Dataset, val: Dataset | None, *, seed: int = 0, folder: Path | None = None) -> FitLog:
         self.check(train)
         size = round(self.calibration * len(train)) if self.calibration < 1 else int(self.calibration)

@@ -47,6 +47,9 @@ class Ensemble(Surrogate):
     def needs(self) -> tuple[str, ...]:  # type: ignore[override]
         return self.base.needs
 
+    def warm_up(self) -> None:
+        self.base.warm_up()
+
     def fit(self, train: Dataset, val: Dataset | None, *, seed: int = 0, folder: Path | None = None) -> FitLog:
         self.check(train)
         fits, logs = [], []

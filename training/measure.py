@@ -59,6 +59,7 @@ def fit_and_time(
     surrogate: Surrogate, train: Dataset, val: Dataset | None, *, seed: int, folder: Path | None
 ) -> tuple[FitLog, dict[str, Any]]:
     """Fit, and what it cost. A training that was interrupted counts the time of all its sessions."""
+    surrogate.warm_up()
     with PeakMemory() as memory:
         wall, cpu = time.perf_counter(), cpu_seconds()
         log = surrogate.fit(train, val, seed=seed, folder=folder)

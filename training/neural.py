@@ -60,6 +60,13 @@ class NeuralSurrogate(Surrogate):
     def dtype(self) -> torch.dtype:
         return torch.float64 if str(self.training.precision) == "64" else torch.float32
 
+    def warm_up(self) -> None:
+        from . import engine  # noqa: F401  Lightning
+        from ..operators.neuralop import NeuralopModel
+
+        if getattr(self.make_network, "func", self.make_network) is NeuralopModel:
+            import neuralop  # noqa: F401
+
     def fit(self, train: Dataset, val: Dataset | None, *, seed: int = 0, folder: Path | None = None) -> FitLog:
         from .batches import Pairs
         from .coefficients import arrange

@@ -17,7 +17,7 @@ PUBLISHED = [
 
 
 def test_equals_the_published_model():
-    net = MgNO(1, 1, Grid.make((16, 16), kind="nodal"), width=3, layers=2, iterations=[1, 1, 2])
+    net = MgNO(1, 1, Grid.make((16, 16), kind="nodal"), width=3, layers=2, iterations=[1, 1, 2], positional=False)
     with torch.no_grad():
         for i, p in enumerate(net.parameters()):
             p.copy_(0.3 * torch.sin(torch.arange(p.numel(), dtype=torch.float64) * (i + 1) + i).view(p.shape))
@@ -27,7 +27,9 @@ def test_equals_the_published_model():
 
 
 def test_has_the_published_number_of_parameters():
-    net = MgNO(1, 1, Grid.make((256, 256), kind="nodal"), width=24, layers=4, iterations=[1, 1, 1, 1, 1, 2])
+    net = MgNO(
+        1, 1, Grid.make((256, 256), kind="nodal"), width=24, layers=4, iterations=[1, 1, 1, 1, 1, 2], positional=False
+    )
     assert sum(p.numel() for p in net.parameters()) == 572_661
 
 
@@ -43,16 +45,28 @@ def test_any_size_and_dimension(shape, boundary):
 
 def test_a_periodic_network_commutes_with_shifts_of_the_coarsest_cells():
     torch.manual_seed(0)
-    net = MgNO(1, 1, Grid.make((16, 24)), width=3, layers=2, iterations=[1, 1, 2]).double()
+    net = MgNO(1, 1, Grid.make((16, 24)), width=3, layers=2, iterations=[1, 1, 2], positional=False).double()
     x = torch.randn(1, 1, 16, 24, dtype=torch.float64)
     assert torch.allclose(net(x.roll((4, 8), (2, 3))), net(x).roll((4, 8), (2, 3)), atol=1e-13)
     assert not torch.allclose(net(x.roll(1, 2)), net(x).roll(1, 2), atol=1e-3)
 
 
+def test_coordinates_tell_places_apart():
+    torch.manual_seed(0)
+    x = torch.ones(1, 1, 16, 16)
+    aware = MgNO(1, 1, Grid.make((16, 16)), width=3, layers=2)(x)
+    blind = MgNO(1, 1, Grid.make((16, 16)), width=3, layers=2, positional=False)(x)
+    assert bool(((aware - aware.roll((8, 8), (2, 3))).abs() > 1e-2).any())
+    assert torch.allclose(blind, blind.roll((8, 8), (2, 3)), atol=1e-6)
+
+
 def test_reflection_commutes_with_mirroring_the_domain():
     """With mirrored weights a mirrored input gives the mirrored output."""
     torch.manual_seed(0)
-    net = MgNO(1, 1, Grid.make((17,), kind="nodal"), width=3, layers=1, iterations=[1], boundary="reflect").double()
+    net = MgNO(
+        1, 1, Grid.make((17,), kind="nodal"), width=3, layers=1, iterations=[1], boundary="reflect", positional=False
+    )
+    net = net.double()
     x = torch.randn(1, 1, 17, dtype=torch.float64)
     y = net(x)
     with torch.no_grad():

@@ -1,0 +1,167 @@
+"""Muon: every direction of a matrix moves alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.adamw import adamw
+
+from ..errors import NWidthError
+
+QUINTIC = (3.4445, -4.775, 2.0315)  # a s + b s^3 + c s^5 lifts small singular values fast and keeps large ones near 1
+
+
+class Muon(Optimizer):
+    """W <- (1 - lr decay) W - 0.2 lr max(m, n)^(1/2) O(B), B the momentum of the gradients of an m x n matrix W.
+
+    O(B) = U V^H, B = U S V^H, to within a third or so by ``iterations`` Newton-Schulz steps: every direction of a
+    matrix moves alike. The matrices of a spectral layer, one for each mode and complex where the coefficients are, are
+    orthogonalised mode by mode in one batch, those of a convolution as the matrix from its inputs at all points of the
+    stencil. The factor gives updates about the size of AdamW's: rates of once to three times its own suit. Matrices are
+    the weights of linear maps between channels with both sizes above 1; all else (biases, gates, factors of low-rank
+    weights) is updated by AdamW with ``betas`` and the same lr and decay.
+
+    ``params`` are groups with a ``kind``, as ``parameter_groups`` gives: matrix, stencils, modes, complex modes, other.
+    Jordan et al. (2024), Muon; Liu et al., Muon is scalable, arXiv:2502.16982, equation 4 (the factor).
+    """
+
+    by_kind = True
+
+    def __init__(
+        self,
+        params: Iterable[dict[str, Any]],
+        lr: float = 4e-3,
+        momentum: float = 0.95,
+        nesterov: bool = True,
+        iterations: int = 5,
+        weight_decay: float = 0.01,
+        betas: Sequence[float] = (0.9, 0.999),
+        eps: float = 1e-8,
+    ):
+        betas = tuple(betas)
+        if not (lr > 0 and 0 <= momentum < 1 and iterations >= 1 and weight_decay >= 0 and eps > 0):
+            raise NWidthError(
+                "Muon",
+                got=f"lr={lr}, momentum={momentum}, iterations={iterations}, weight_decay={weight_decay}, eps={eps}",
+                expected="lr > 0, 0 <= momentum < 1, iterations >= 1, weight_decay >= 0, eps > 0",
+            )
+        if len(betas) != 2 or not all(0 <= b < 1 for b in betas):
+            raise NWidthError("Muon", got=f"betas={betas}", expected="two numbers from 0 to below 1")
+        groups = list(params)
+        if not all(isinstance(g, dict) and "kind" in g for g in groups):
+            raise NWidthError("Muon", got="parameters without kinds", expected="parameter_groups(network)")
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "nesterov": nesterov,
+            "iterations": iterations,
+            "weight_decay": weight_decay,
+            "betas": betas,
+            "eps": eps,
+            "fused": True,  # torch keeps the steps of the averages beside the parameters
+        }
+        super().__init__(groups, defaults)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            moved = [p for p in group["params"] if p.grad is not None]
+            if moved:
+                (self._adamw if group["kind"] == "other" else self._orthogonal)(moved, group)
+        return loss
+
+    def _orthogonal(self, params: list[Tensor], group: dict[str, Any]) -> None:
+        """Matrices of one shape are stacked: many small products are one batch."""
+        alike: dict[torch.Size, list[tuple[Tensor, Tensor]]] = {}
+        for p in params:
+            b = _matrices(self._momentum(p, group), group["kind"])
+            alike.setdefault(b.shape, []).append((p, b))
+        for shape, found in alike.items():
+            o = orthogonalised(torch.stack([b for _, b in found]), group["iterations"])
+            o = torch.view_as_real(o) if o.is_complex() else o
+            size = 0.2 * math.sqrt(max(shape[-2:]))
+            for (p, _), u in zip(found, o):
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+                p.add_(u.reshape(p.shape), alpha=-group["lr"] * size)
+
+    def _momentum(self, p: Tensor, group: dict[str, Any]) -> Tensor:
+        assert p.grad is not None
+        state = self.state[p]
+        mean = state.setdefault("momentum", torch.zeros_like(p))
+        mean.lerp_(p.grad, 1 - group["momentum"])
+        return p.grad.lerp(mean, group["momentum"]) if group["nesterov"] else mean
+
+    def _adamw(self, params: list[Tensor], group: dict[str, Any]) -> None:
+        for p in params:
+            if "first" not in self.state[p]:
+                for k in ("first", "second"):
+                    self.state[p][k] = torch.zeros_like(p)
+                self.state[p]["step"] = torch.zeros((), dtype=torch.float32, device=p.device)
+        states = [self.state[p] for p in params]
+        adamw(
+            params,
+            [cast(Tensor, p.grad) for p in params],
+            [s["first"] for s in states],
+            [s["second"] for s in states],
+            [],
+            [s["step"] for s in states],
+            fused=group["fused"],
+            amsgrad=False,
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            maximize=False,
+        )
+
+
+def _matrices(b: Tensor, kind: str) -> Tensor:
+    """The matrices (..., m, n) that an update b holds."""
+    if kind == "complex modes":
+        return torch.view_as_complex(b.contiguous())
+    return b.flatten(1) if kind == "stencils" else b
+
+
+def orthogonalised(b: Tensor, iterations: int = 5) -> Tensor:
+    """U V^H of b = U S V^H (..., m, n), real or complex, by steps X <- p(A) X, A = X X^H, p(A) = a + b A + c A^2.
+
+    Zero stays zero. Where m is far from n the steps are taken on the smaller Gram matrix, A <- p(A) A p(A), and X meets
+    the product of all p(A) once: the same in exact arithmetic, with less than half of the work for a stencil.
+
+    >>> x = torch.randn(3, 5, 4, dtype=torch.complex128, generator=torch.Generator().manual_seed(0))
+    >>> y = orthogonalised(x, 5)
+    >>> gram = y.mH @ y
+    >>> bool((gram - torch.eye(4)).abs().max() < 0.6)
+    True
+    """
+    one, three, five = QUINTIC
+    tall = b.shape[-2] > b.shape[-1]
+    x = (b.mH if tall else b).resolve_conj()
+    x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny ** 0.5)
+    x = x.reshape(-1, *x.shape[-2:])
+    x = x[0] if len(x) == 1 else x  # a batch of one is slower than a matrix
+    multiply_add = torch.addmm if x.ndim == 2 else torch.baddbmm
+    if x.shape[-1] < 2 * x.shape[-2]:
+        for _ in range(iterations):
+            gram = x @ x.mH
+            x = multiply_add(x, multiply_add(gram, gram, gram, beta=three, alpha=five), x, beta=one)
+    else:
+        gram, total = x @ x.mH, None
+        for i in range(iterations):
+            p = multiply_add(gram, gram, gram, beta=three, alpha=five)
+            p.diagonal(dim1=-2, dim2=-1).add_(one)
+            total = p if total is None else p @ total
+            gram = p @ gram @ p if i < iterations - 1 else gram
+        x = x if total is None else total @ x
+    x = x.view(*b.shape[:-2], *x.shape[-2:])
+    return x.mH if tall else x
