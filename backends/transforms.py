@@ -20,6 +20,7 @@ from .bases import (
 )
 from .grid import Axis, Grid
 from .modes import ModeLayout, Modes
+from .real_products import matrices_pay, to_modes, to_points
 from .spectral_paths import (
     analyse,
     apply_matrix,
@@ -65,8 +66,9 @@ class Transform(ModeLayout):
 
     Ways to compute, equal to round-off: ``matmul``, products with small matrices that hold the kept modes;
     ``pruned``, FFTs of one axis after the other, each on the modes kept so far; ``full``, FFTs of everything,
-    then truncation, the reference. ``auto`` takes matmul on each axis that keeps few modes and the FFT on the
-    others. The backward is the adjoint; it stores no activation (but torch's FFT of real data keeps its input).
+    then truncation, the reference. ``auto`` takes matmul on all axes of real data that keep few modes (half
+    the work: ``real_products``), else on each axis that keeps few, and the FFT on the others. The backward is
+    the adjoint; it stores no activation (but torch's FFT of real data keeps its input).
     Half precision is computed in float32, autocast off. Under torch.set_float32_matmul_precision("high") or
     "medium" float32 products lose digits on hardware that has a shorter format; ``pruned`` does not.
 
@@ -100,6 +102,9 @@ class Transform(ModeLayout):
         by_matmul = self._by_matmul(shape, modes, method)
         computed = self.modes_for(shape) if method == "full" else modes
         with torch.autocast(u.device.type, enabled=False):
+            if self.real and all(by_matmul):
+                flat = to_modes(self, u.reshape(-1, *shape), modes)
+                return flat.view(*u.shape[: -self.ndim], *flat.shape[1:])
             c = u
             for i in reversed(range(self.ndim)):
                 c = analyse(self.bases[i], c, u.ndim - self.ndim + i, computed[i], by_matmul[i])
@@ -119,6 +124,9 @@ class Transform(ModeLayout):
         c = to_complex(c) if self.complex else c
         with torch.autocast(c.device.type, enabled=False):
             u = self.crop(c, held, modes)
+            if self.real and all(by_matmul):
+                flat = to_points(self, u.reshape(-1, *u.shape[-self.ndim :]), modes, shape)
+                return flat.view(*u.shape[: -self.ndim], *shape)
             for i in range(self.ndim):
                 u = synthesise(self.bases[i], u, c.ndim - self.ndim + i, modes[i], shape[i], by_matmul[i])
             return u
@@ -211,9 +219,9 @@ class Transform(ModeLayout):
             for b in self.bases:
                 if not b.fast:
                     raise NWidthError(f"Transform on {b.name}", got=f"method={method!r}", expected="auto or matmul")
-        if method == "auto":
+        if method == "auto" and not matrices_pay(self, shape, modes):
             return [prefer_matmul(b, n, m) for b, n, m in zip(self.bases, shape, modes)]
-        return [method == "matmul"] * self.ndim
+        return [method in ("auto", "matmul")] * self.ndim
 
 
 def Fourier(ndim: int, *, real: bool = True, lengths: Sequence[float] | None = None) -> Transform:

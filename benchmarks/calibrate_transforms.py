@@ -1,12 +1,11 @@
-"""Where a matrix product stops beating the FFT on one axis: the constant GEMM_WINS of
-backends/spectral_paths.py.
+"""Where matrix products stop beating the FFT: GEMM_WINS of backends/spectral_paths.py for one axis of complex data,
+REAL_PRODUCTS_WIN of backends/real_products.py for all axes of real data.
 
     python benchmarks/calibrate_transforms.py [--sizes 32,64,128,256,512,1024] [--megavalues 2]
 
-For each number n of points, prints the time of the FFT over that of the matrix product (analysis and
-synthesis,
-forward and backward) for growing K kept coefficients of K <= n/2 + 1, and the last K at which the product
-wins.
+For each number n of points, prints the time of the FFT over that of the matrix product (analysis and synthesis,
+forward and backward) for growing K kept coefficients of K <= n/2 + 1, and the last K at which the product wins; then
+the same for whole transforms of n x n points and K modes an axis.
 """
 
 import argparse
@@ -20,6 +19,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 from nwidth.backends.bases import FourierBasis
 from nwidth.backends.spectral_paths import analyse, synthesise
+from nwidth.backends.transforms import Fourier
+from turns import turns
 
 
 def seconds(basis: FourierBasis, x: torch.Tensor, axis: int, m: int, matmul: bool) -> float:
@@ -30,6 +31,20 @@ def seconds(basis: FourierBasis, x: torch.Tensor, axis: int, m: int, matmul: boo
         synthesise(basis, analyse(basis, x, axis, m, matmul), axis, m, n, matmul).backward(x.detach())
         times.append(time.perf_counter() - start)
     return statistics.median(times[1:])
+
+
+def whole(n: int, values: float) -> None:
+    t, x = Fourier(2), torch.randn(max(1, int(values / n**2)), n, n, requires_grad=True)
+    ratios = []
+    for m in sorted({n // 8, n // 4, n // 2, n}):
+
+        def step(method: str, m: int = m) -> None:
+            x.grad = None
+            t.inverse(t.forward(x, m, method), (n, n), None, method).backward(x.detach())
+
+        fft, products = turns([lambda: step("pruned"), lambda: step("matmul")], 3)
+        ratios.append(f"{m} = {m / math.log2(n):.1f} log2(n): {fft / products:.2f}")
+    print(f"n={n:5d} real, two axes    K: FFT/product  {'  '.join(ratios)}", flush=True)
 
 
 def main() -> None:
@@ -57,6 +72,7 @@ def main() -> None:
                 last = k if ratio > 1 else last
             print(f"n={n:5d} {name:17s} K: FFT/product  {'  '.join(ratios)}   last K won {last}", end=" ")
             print(f"= {last / math.log2(n):.1f} log2(n)", flush=True)
+        whole(n, args.megavalues * 1e6)
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ class Surrogate(ABC):
     least_samples: ClassVar[int] = 2
     uses_seed: bool = True  # whether another seed gives another fit
 
-    def warm_up(self) -> None:
+    def warm_up(self) -> None:  # noqa: B027  most need nothing
         """Import what a fit needs and nothing else has loaded yet, so that the first fit does not pay for it."""
 
     @abstractmethod

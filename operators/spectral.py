@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..backends.channels_last import analyse_last, matrices_pay, synthesise_last
+from ..backends.channels_last import analyse_last, synthesise_last
+from ..backends.real_products import matrices_pay
 from ..backends.spectral_paths import real_dtype
 from ..backends.transforms import Fourier, SineBasis, Transform
 from ..errors import NWidthError

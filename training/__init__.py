@@ -3,8 +3,8 @@
 from .conformal import Conformal
 from .ensemble import Ensemble
 from .losses import BoundaryTraces, Mixture, RelativeH1, RelativeL2, RelativeLp
-from .neural import NeuralSurrogate
 from .muon import Muon
+from .neural import NeuralSurrogate
 from .physics import PhysicsResidual
 from .random_grid import RandomGridProcess
 from .residual import PointwiseLoss, ResidualLoss, SpectralLoss

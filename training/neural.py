@@ -61,8 +61,8 @@ class NeuralSurrogate(Surrogate):
         return torch.float64 if str(self.training.precision) == "64" else torch.float32
 
     def warm_up(self) -> None:
-        from . import engine  # noqa: F401  Lightning
         from ..operators.neuralop import NeuralopModel
+        from . import engine  # noqa: F401  Lightning
 
         if getattr(self.make_network, "func", self.make_network) is NeuralopModel:
             import neuralop  # noqa: F401

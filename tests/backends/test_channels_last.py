@@ -3,8 +3,9 @@
 import pytest
 import torch
 from nwidth import NWidthError
-from nwidth.backends.channels_last import analyse_last, matrices_pay, synthesise_last
+from nwidth.backends.channels_last import analyse_last, synthesise_last
 from nwidth.backends.grid import Axis, Grid
+from nwidth.backends.real_products import matrices_pay
 from nwidth.backends.transforms import (
     ChebyshevBasis,
     CosineBasis,
