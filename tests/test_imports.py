@@ -125,15 +125,17 @@ def run(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/").stdout
 
 
-def test_nothing_leaks_to_the_top_level():
-    code = f"""
-import importlib, pkgutil, sys, nwidth
+EVERY_MODULE = f"""
+import importlib, pkgutil, nwidth
 for module in pkgutil.walk_packages(nwidth.__path__, "nwidth."):
     importlib.import_module(module.name)
 print([m for m in {(*FOLDERS, "conf", "tests", "benchmarks", "examples", "docs", "cli", "build", "errors")!r}
        if m in sys.modules])
 """
-    assert run(code).strip() == "[]"
+
+
+def test_nothing_leaks_to_the_top_level(nwidth):
+    assert nwidth(code=EVERY_MODULE, cwd="/").stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize(

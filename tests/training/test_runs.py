@@ -141,7 +141,7 @@ def test_two_processes_train_as_one(nwidth, tmp_path):
             "split.test=8", "split.val=8", "training.device=cpu", f"training.devices={devices}",
             f"hydra.run.dir={folder}",
         ]  # fmt: skip
-        done = nwidth(*command, cwd=tmp_path, fresh=devices > 1)
+        done = nwidth(*command, cwd=tmp_path)
         assert done.stdout.count("run: ") == 1  # only the first process speaks
         histories.append([h["val_rel_l2"] for h in json.loads((folder / "fit.json").read_text())["history"]])
     assert histories[0] == pytest.approx(histories[1], rel=1e-4)
