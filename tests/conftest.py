@@ -1,5 +1,6 @@
 """Helpers that several test files share."""
 
+import gc
 import multiprocessing
 import os
 import subprocess
@@ -9,6 +10,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded, for its
 
 import pytest
 import torch
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """What is loaded by then stays: the garbage collector need not look through its millions of objects again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,7 @@
 """Recipes of whole data sets, and every problem's config: they build, sample and solve."""
 
 import inspect
+from functools import cache
 from pathlib import Path
 
 import nwidth
@@ -22,6 +23,16 @@ PROBLEMS = [p.stem for p in ALL if p.stem not in EQUATIONS]
 def config_of(*overrides):
     with initialize_config_module("nwidth.conf", version_base="1.3"):
         return OmegaConf.to_container(compose("generate", overrides=list(overrides)), resolve=True)
+
+
+@cache
+def every_problem():
+    """The configs of all problems, each as problem=NAME gives it: composed side by side, which is much faster."""
+    return config_of("problem=burgers", *(f"+problem@every.{p.stem}={p.stem}" for p in ALL))["every"]
+
+
+def test_a_problem_is_chosen_by_its_name():
+    assert config_of("problem=darcy")["problem"] == every_problem()["darcy"]
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -47,7 +58,7 @@ def test_every_large_recipe_has_a_small_one():
 
 @pytest.mark.parametrize("name", [*PROBLEMS, *EQUATIONS])
 def test_a_problem_config_lists_every_option_and_writes_itself_down(name):
-    config = config_of(f"problem={name}")["problem"]
+    config = every_problem()[name]
 
     def check(node):
         if isinstance(node, dict):

@@ -99,7 +99,7 @@ def test_an_unfinished_run_is_not_loaded(tmp_path):
 def whole_training(nwidth, tmp_path_factory):
     """The words of a command line that trains, and the folder of its undisturbed run."""
     folder = tmp_path_factory.mktemp("whole")
-    path = generate(Burgers(times=2, final_time=0.1), 40, 16, 0, folder / "b.h5")
+    path = generate(Burgers(nu=0.1, times=2, final_time=0.1), 40, 16, 0, folder / "b.h5")
     words = [
         "train", "surrogate=fno", f"data.path={path}", "training.epochs=60", "training.checkpoint_seconds=0.05",
         "training.batch_size=8", "threads=1", "training.tensorboard=false", "surrogate.network.width=8",
@@ -131,7 +131,7 @@ def test_a_killed_training_resumes_to_the_same_result(nwidth, whole_training, tm
 
 
 def test_two_processes_train_as_one(nwidth, tmp_path):
-    path = generate(Burgers(times=2, final_time=0.1), 40, 16, 0, tmp_path / "b.h5")
+    path = generate(Burgers(nu=0.1, times=2, final_time=0.1), 40, 16, 0, tmp_path / "b.h5")
     histories = []
     for devices in (1, 2):
         folder = tmp_path / f"run{devices}"
