@@ -234,15 +234,8 @@ def test_a_sweep_survives_a_failed_job_and_is_compared(nwidth, place):
 def test_a_sweep_of_two_processes_survives_a_failed_job(place):
     jobs = ["surrogate=mean,fno", "data.path=b.h5,none.h5", "training.steps=1", "threads=1"]
     words = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweep.dir=spread"]
-    command = [
-        sys.executable,
-        "-m",
-        "nwidth.cli",
-        "train",
-        "-m",
-        *jobs,
-        *words,
-    ]  # joblib ends its processes when an interpreter ends
+    # from a fresh interpreter, whose common end is the end of joblib's processes as well
+    command = [sys.executable, "-m", "nwidth.cli", "train", "-m", *jobs, *words]
     done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=280)
     assert done.returncode == 1 and "2 of 4 jobs done" in done.stderr and "no such file" in done.stderr
     assert {p.name for p in (place / "spread").iterdir() if (p / "report.json").is_file()} == {"0", "2"}
