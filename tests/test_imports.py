@@ -5,6 +5,7 @@ import importlib
 import pkgutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import nwidth
@@ -36,11 +37,16 @@ def name(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+@cache
+def nodes(source: str) -> list[ast.AST]:
+    return [*ast.walk(ast.parse(source))]
+
+
 def imported(path: Path) -> set[str]:
     """Dotted names within the package that a file imports, also inside functions."""
     package = path.relative_to(ROOT).parts[:-1]
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path.read_text()):
         if isinstance(node, ast.ImportFrom) and node.level:
             base = package[: len(package) - node.level + 1]
             stem = [*base, *(node.module.split(".") if node.module else [])]
@@ -61,7 +67,7 @@ def test_imports_run_one_way(path):
 
 @pytest.mark.parametrize("path", SOURCES, ids=name)
 def test_imports_inside_are_relative(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path.read_text()):
         if isinstance(node, ast.ImportFrom) and not node.level:
             assert (node.module or "").split(".")[0] not in ("nwidth", *FOLDERS, "tests"), ast.unparse(node)
         if isinstance(node, ast.Import):
@@ -95,7 +101,7 @@ OWNED = (
 def calls(source: str) -> set[str]:
     """Owned functions that a source names, by attribute or by import."""
     names = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes(source):
         if isinstance(node, ast.Attribute):
             names.add(dotted(node))
         elif isinstance(node, ast.Import):
