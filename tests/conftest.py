@@ -1,15 +1,26 @@
 """Helpers that several test files share."""
 
+import gc
 import multiprocessing
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded, for its threads and those of child processes
 
 import pytest
 import torch
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """What is loaded by then stays: the garbage collector need not look through its millions of objects again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(autouse=True)
@@ -36,8 +47,8 @@ PRELOAD = [
     *(f"nwidth.commands.{name}" for name in ("train", "compare", "solve", "generate", "info", "sweep")),
     *(f"nwidth.training.{name}" for name in ("engine", "plots", "data_pictures", "growth", "coefficients")),
 ]
-COMMAND = """
-import os, sys
+CHILD = """
+import os, runpy, sys
 import torch
 os.chdir(cwd)
 os.environ.update(environment)
@@ -45,41 +56,39 @@ sys.path[:0] = environment.get("PYTHONPATH", "").split(os.pathsep)
 for stream, path in enumerate(outputs, 1):
     os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
 torch.set_num_threads(1)
-sys.argv = ["nwidth", *arguments]
-from nwidth.cli import main
-main()
+"""
+COMMAND = """
+sys.argv[1:] = arguments
+runpy.run_module("nwidth.cli", run_name="__main__", alter_sys=True)  # python -m nwidth.cli
 """
 
 
 class CommandLine:
     """``nwidth`` in a process of its own, forked from one that has imported the package: seconds less each time."""
 
+    code = COMMAND
+
     def __init__(self, folder: Path):
         self.parent = multiprocessing.get_context("forkserver")
         self.parent.set_forkserver_preload(PRELOAD)
         self.outputs = [folder / name for name in ("out", "err")]
 
-    def start(self, *arguments, cwd, **environment):
+    def start(self, *arguments, cwd, code=code, **environment):
         """The process, running; ``exitcode`` is None until it ends."""
         given = {"cwd": str(cwd), "environment": environment, "outputs": [*map(str, self.outputs)]}
-        process = self.parent.Process(target=exec, args=(COMMAND, {**given, "arguments": [*map(str, arguments)]}))
+        process = self.parent.Process(target=exec, args=(CHILD + code, {**given, "arguments": [*map(str, arguments)]}))
         process.start()
         return process
 
-    def __call__(self, *arguments, cwd, check=True, fresh=False, **environment):
-        """The finished process. ``fresh``: one that starts from nothing, for commands that start others."""
-        if fresh:
-            words = [sys.executable, "-m", "nwidth.cli", *map(str, arguments)]
-            own = {**os.environ, **environment}
-            done = subprocess.run(words, cwd=cwd, env=own, capture_output=True, text=True, timeout=280)
-        else:
-            process = self.start(*arguments, cwd=cwd, **environment)
-            process.join(280)
-            if process.exitcode is None:
-                process.kill()
-                raise AssertionError(f"{arguments} did not end")
-            written = (p.read_text(encoding="utf-8") for p in self.outputs)
-            done = subprocess.CompletedProcess(arguments, process.exitcode, *written)
+    def __call__(self, *arguments, cwd, check=True, **given):
+        """The finished process. ``code``: what it runs instead of the command line."""
+        process = self.start(*arguments, cwd=cwd, **given)
+        process.join(280)
+        if process.exitcode is None:
+            process.kill()
+            raise AssertionError(f"{arguments} did not end")
+        written = (p.read_text(encoding="utf-8") for p in self.outputs)
+        done = subprocess.CompletedProcess(arguments, process.exitcode, *written)
         if check and done.returncode:
             raise AssertionError(f"{arguments} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
         return done

@@ -97,7 +97,7 @@ def test_projection_is_orthogonal_however_close_the_block(shift, dtype):
 
 @pytest.mark.parametrize("side", ["rows", "columns"])
 def test_a_hundred_sparse_updates_equal_the_dense_ones(side):
-    a = sparse(3000, 2000, 0.005, seed=1)
+    a = sparse(3000, 1000, 0.01, seed=1)
     model = (SparseIncrementalSVD, IncrementalSVD)
     start = leading(dense(a[:1000]), 20)
     start = start if side == "rows" else start.H

@@ -92,10 +92,11 @@ def test_help_lists_the_data_sets_and_those_of_a_users_folder(place):
     assert "pdebench_darcy" in shown and "small_set" in shown and " file " not in shown.split("NWIDTH_CACHE")[0]
 
 
-@pytest.mark.parametrize(
-    "path", sorted((Path(__file__).parents[2] / "conf" / "data").glob("*_*.yaml")), ids=lambda p: p.stem
-)
-def test_packaged_configs_compose_in_every_command(path):
+@pytest.mark.parametrize("command", ["fetch", "info", "train"])
+def test_packaged_configs_compose_in_every_command(command):
+    """One by its name, and all side by side, which is much faster."""
+    names = sorted(p.stem for p in (Path(__file__).parents[2] / "conf" / "data").glob("*_*.yaml"))
     with initialize_config_module("nwidth.conf", version_base="1.3"):
-        for command in ("fetch", "info", "train"):
-            assert compose(command, overrides=[f"data={path.stem}"]).data.download
+        found = compose(command, overrides=[f"data={names[0]}", *(f"+data@every.{name}={name}" for name in names)])
+    assert found.data == found.every[names[0]] and len(names) > 10
+    assert all(found.every[name].download for name in names)

@@ -125,9 +125,9 @@ def test_data_of_every_kind(info, data, expected):
 
 
 def test_large_samples_are_read_in_pieces(info, monkeypatch):
-    grid = Grid.make((128, 128))
-    u = torch.randn(1, 60, 1, 128, 128).expand(12, -1, -1, -1, -1).contiguous()  # 3.9 MB a sample
-    data = Dataset(grid, u=u, u0=torch.randn(12, 1, 128, 128), t=torch.arange(1.0, 61))
+    grid = Grid.make((64, 64))
+    u = torch.randn(1, 60, 1, 64, 64).expand(12, -1, -1, -1, -1).contiguous()  # 1 MB a sample
+    data = Dataset(grid, u=u, u0=torch.randn(12, 1, 64, 64), t=torch.arange(1.0, 61))
     save_dataset("d.h5", data)
     sizes = []
     kind = type(importlib.import_module("nwidth.data").open_dataset("d.h5").u)
@@ -139,9 +139,9 @@ def test_large_samples_are_read_in_pieces(info, monkeypatch):
         return found
 
     monkeypatch.setattr(kind, "read", watched)
-    monkeypatch.setattr("nwidth.data.checks._BLOCK", 2**20)
-    monkeypatch.setattr("nwidth.commands.info._WIDTH_BYTES", 2**22)
-    monkeypatch.setattr("nwidth.training.data_pictures._BYTES", 2**20)
+    monkeypatch.setattr("nwidth.data.checks._BLOCK", 2**18)
+    monkeypatch.setattr("nwidth.commands.info._WIDTH_BYTES", 2**20)
+    monkeypatch.setattr("nwidth.training.data_pictures._BYTES", 2**18)
     said = info("data.path=d.h5", "plot=true")
     assert "every 7th time, every 2nd point" in said
-    assert max(sizes) <= 2**22 and sum(sizes) >= data.nbytes
+    assert max(sizes) <= 2**20 and sum(sizes) >= data.nbytes

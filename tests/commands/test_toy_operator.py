@@ -1,9 +1,6 @@
 """A new operator is one module, one export and one YAML: the tests and the command line find it by themselves."""
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import nwidth
@@ -55,37 +52,38 @@ def copy(tmp_path_factory):
     return folder
 
 
-def run(copy, *arguments):
-    environment = {**os.environ, "PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-m", *arguments], cwd=copy, env=environment, capture_output=True, text=True, timeout=250
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+INSTEAD = """
+for name in [m for m in sys.modules if m.partition(".")[0] == "nwidth"]:
+    del sys.modules[name]
+import nwidth
+assert os.path.dirname(os.path.dirname(nwidth.__file__)) == os.getcwd()
+"""
+TESTS = """
+import nwidth
+import pytest
+sys.exit(pytest.main(arguments))
+"""
 
 
-def test_the_toy_trains_from_the_command_line(copy):
+@pytest.fixture
+def run(copy, nwidth):
+    """A command line, or other code, with the copy in place of the package."""
+
+    def call(*arguments, code=nwidth.code):
+        return nwidth(*arguments, code=INSTEAD + code, cwd=copy, PYTHONPATH=str(copy)).stdout
+
+    return call
+
+
+def test_the_toy_trains_from_the_command_line(copy, run):
     path = generate(Darcy(), 20, 16, 0, copy / "d.h5")
-    assert "toy" in run(copy, "nwidth.cli", "train", "--help")
-    run(copy, "nwidth.cli", "train", "surrogate=toy", f"data.path={path}", "training.epochs=1", "hydra.run.dir=toy_run")
+    assert "toy" in run("train", "--help")
+    run("train", "surrogate=toy", f"data.path={path}", "training.epochs=1", "hydra.run.dir=toy_run")
     assert load_report(copy / "toy_run")["rows"][0]["surrogate"] == "toy"
 
 
-def test_the_parametrised_tests_find_the_toy(copy):
-    out = run(
-        copy,
-        "pytest",
-        "-q",
-        "-rA",
-        "-p",
-        "no:cacheprovider",
-        "-k",
-        "toy",
-        "nwidth/tests/training/test_surrogates.py",
-        "-c",
-        "nwidth/pyproject.toml",
-        "--rootdir",
-        "nwidth",
-    )
+def test_the_parametrised_tests_find_the_toy(run):
+    words = ["-q", "-rA", "-p", "no:cacheprovider", "-k", "toy", "-c", "nwidth/pyproject.toml", "--rootdir", "nwidth"]
+    out = run(*words, "nwidth/tests/training/test_surrogates.py", code=TESTS)
     assert "test_build_fit_save_load_predict[toy-darcy]" in out
     assert " failed" not in out

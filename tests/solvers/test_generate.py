@@ -1,7 +1,5 @@
 import importlib
-import signal
 
-import h5py
 import pytest
 import torch
 from nwidth.build import build
@@ -15,11 +13,6 @@ PROBLEM = Darcy(ndim=1)
 def make(out, **changed):
     options = {"problem": PROBLEM, "n": 11, "resolution": 16, "seed": 3, "block": 4, "dtype": "float64"}
     return generate(out=out, **{**options, **changed})
-
-
-def values(path):
-    with h5py.File(path, "r") as f:
-        return {k: f[k][()].tobytes() for k in ("a", "u")}
 
 
 def test_the_file_says_what_made_it(tmp_path):
@@ -55,46 +48,6 @@ def test_samples_do_not_depend_on_block_or_count(tmp_path):
     few = open_dataset(make(tmp_path / "few.h5", n=3)).load()
     many = open_dataset(make(tmp_path / "many.h5", block=11)).load()
     assert torch.allclose(few.u, many.u[:3], rtol=1e-12) and torch.allclose(few.a, many.a[:3], rtol=1e-12)
-
-
-KILLED = """
-import importlib, os, signal
-g = importlib.import_module("nwidth.solvers.generate")
-import nwidth.data.files as files
-from nwidth.solvers import Darcy
-calls = []
-def die(*a, **k):
-    os.kill(os.getpid(), signal.SIGKILL)
-def after(count, function):
-    def wrapped(*a, **k):
-        calls.append(1)
-        return die() if len(calls) > count else function(*a, **k)
-    return wrapped
-if point == "in a block":
-    g.save_state = lambda path, s, f=g.save_state: (
-        setattr(files.os, "replace", die) if path.name.endswith("1.safetensors") else None, f(path, s))
-if point == "while assembling":
-    g._load_block = after(2, g._load_block)
-if point == "before cleaning up":
-    g.shutil.rmtree = die
-g.generate(Darcy(ndim=1), 11, 16, 3, out, block=4, dtype="float64")
-"""
-
-
-def test_a_killed_run_continues_and_gives_the_same_values(tmp_path, nwidth):
-    out = tmp_path / "x.h5"
-    left = {}
-    for point in ("in a block", "while assembling", "before cleaning up"):
-        process = nwidth.parent.Process(target=exec, args=(KILLED, {"point": point, "out": str(out)}))
-        process.start()
-        process.join(120)
-        assert process.exitcode == -signal.SIGKILL
-        left[point] = sorted(p.name for p in (tmp_path / "x.h5.parts").glob("block-*.safetensors"))
-        assert out.exists() == (point == "before cleaning up")
-    assert [len(v) for v in left.values()] == [1, 3, 3]
-    make(out)
-    assert [p.name for p in tmp_path.iterdir()] == ["x.h5"]
-    assert values(out) == values(make(tmp_path / "y.h5"))
 
 
 def test_a_finished_file_is_left_alone(tmp_path, capsys):

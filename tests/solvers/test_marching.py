@@ -26,9 +26,9 @@ def run(problem, inputs, **options):
 
 
 CALMING = {
-    "vorticity": NavierStokes(nu=5e-3, final_time=16.0, times=4, initial=GaussianField(scale=9.0, tau=7.0, modes=16)),
-    "no flux": FitzHughNagumo(ndim=1, diffusion_u=0.02, diffusion_v=0.02, final_time=20.0, times=20, initial=ROUGH),
-    "a shock that dies": Burgers(nu=[0.02, 0.05], times=4, final_time=2.0),
+    "vorticity": NavierStokes(nu=1e-2, final_time=8.0, times=4, initial=GaussianField(scale=9.0, tau=7.0, modes=16)),
+    "no flux": FitzHughNagumo(ndim=1, diffusion_u=0.02, diffusion_v=0.02, final_time=12.0, times=12, initial=ROUGH),
+    "a shock that dies": Burgers(nu=[0.05, 0.1], times=4, final_time=1.0),
     "one step an interval": AllenCahn(eps=0.1, times=40, final_time=4.0, tolerance=1e-6),
 }
 
@@ -53,8 +53,8 @@ def test_levels_follow_the_solution_down(problem):
 
 def test_threads_do_not_change_a_bit(monkeypatch):
     """Groups go to as many threads as torch has, and come back in their order."""
-    problem = Burgers(nu=[0.01, 0.05], times=2, final_time=0.3)
-    inputs = problem.sample(range(12), 3, problem.grid(64))
+    problem = Burgers(nu=[0.05, 0.1], times=2, final_time=0.2)
+    inputs = problem.sample(range(8), 3, problem.grid(64))
     monkeypatch.setattr("nwidth.solvers.memory.CACHED_VALUES", 1)  # every sample is a group
     before, seen = torch.get_num_threads(), set()
     nonlinear = Burgers.nonlinear
@@ -79,10 +79,10 @@ def test_threads_do_not_change_a_bit(monkeypatch):
 
 def test_a_stage_that_fails_is_taken_again_alone():
     """A quarter of the degree that the front needs: found when it forms, and only there."""
-    options = {"nu": 0.01, "times": 8, "final_time": 1.0}
+    options = {"nu": 0.01, "times": 4, "final_time": 0.6}
     x = Burgers().grid(32).coordinates()[0]
     inputs = Dataset(Burgers().grid(32), u0=torch.sin(2 * math.pi * x)[None, None])
-    exact = Burgers(tolerance=1e-11, **options).solve(inputs).u
+    exact = Burgers(tolerance=1e-9, **options).solve(inputs).u
 
     class Poor(Burgers):
         def resolve(self, data):

@@ -38,8 +38,8 @@ CASES = {  # data, panels a sample; of five samples three are shown
 
 
 def parts(figure):
-    """Boxes of the axes with their titles and labels, in pixels."""
-    figure.draw_without_rendering()
+    """Boxes of the axes with their titles and labels, in pixels, where the layout puts them."""
+    figure.get_layout_engine().execute(figure)
     return [ax.get_tightbbox() for ax in figure.axes if ax.axison]
 
 

@@ -1,6 +1,6 @@
 """Every symmetry that a problem declares takes solutions to solutions; training on moved copies."""
 
-from functools import partial
+from functools import cache, partial
 
 import pytest
 import torch
@@ -35,9 +35,14 @@ PROBLEMS = [
 CASES = [(p, n, m) for p, n in PROBLEMS for m in p.symmetries()]
 
 
+@cache
+def simulated(problem, n):
+    return problem.simulate(range(4), 0, problem.grid(n))
+
+
 @pytest.mark.parametrize(("problem", "n", "motion"), CASES, ids=[f"{type(p).__name__} {m.name}" for p, _, m in CASES])
 def test_the_image_of_a_solution_is_a_solution(problem, n, motion):
-    data = problem.simulate(range(4), 0, problem.grid(n))
+    data = simulated(problem, n)
     image = motion(data, torch.Generator().manual_seed(3))
     again = problem.solve(image.inputs())
     assert float((again.u - image.u).norm() / again.u.norm()) < 1e-5
@@ -54,7 +59,7 @@ def test_problems_declare_what_they_have():
 
 
 def test_copies_are_random_but_follow_from_the_seed():
-    problem = Burgers(times=2, final_time=0.1)
+    problem = Burgers(nu=0.1, times=2, final_time=0.1)
     data = problem.simulate(range(3), 0, problem.grid(16))
     a, b = equation_copies("auto", data, 2, seed=0)
     again = equation_copies("auto", data, 2, seed=0)

@@ -1,15 +1,12 @@
-"""A run's folder: whole, refused when hostile, and resumed to the same result after SIGKILL."""
+"""A run's folder: whole, refused when hostile, and read by no other config."""
 
-import json
 import os
-import time
 
 import pytest
 import torch
 from nwidth.data import FitLog
 from nwidth.data.files import load_state, save_state
 from nwidth.errors import NWidthError
-from nwidth.solvers import Burgers, generate
 from nwidth.training.runs import CONFIG, MODEL, load_config, load_fitted, save_config, save_fitted
 from nwidth.training.session import build_surrogate
 
@@ -93,55 +90,3 @@ def test_an_unfinished_run_is_not_loaded(tmp_path):
     (tmp_path / "run" / MODEL).unlink()
     with pytest.raises(NWidthError, match="did not finish"):
         load_fitted(tmp_path / "run")
-
-
-@pytest.fixture(scope="module")
-def whole_training(nwidth, tmp_path_factory):
-    """The words of a command line that trains, and the folder of its undisturbed run."""
-    folder = tmp_path_factory.mktemp("whole")
-    path = generate(Burgers(times=2, final_time=0.1), 40, 16, 0, folder / "b.h5")
-    words = [
-        "train", "surrogate=fno", f"data.path={path}", "training.epochs=60", "training.checkpoint_seconds=0.05",
-        "training.batch_size=8", "threads=1", "training.tensorboard=false", "surrogate.network.width=8",
-        "surrogate.network.dropout=0.1", "split.test=8", "split.val=8",
-    ]  # fmt: skip
-    nwidth(*words, "hydra.run.dir=run", cwd=folder)
-    return words, folder / "run"
-
-
-@pytest.mark.parametrize("after", [0.0, 1.0])
-def test_a_killed_training_resumes_to_the_same_result(nwidth, whole_training, tmp_path, after):
-    """SIGKILL at two points of the training, at whatever step it is; then the same command again."""
-    words, whole = whole_training
-    killed = tmp_path / "killed"
-    process = nwidth.start(*words, "hydra.run.dir=killed", cwd=tmp_path)
-    checkpoint, deadline = killed / "checkpoint.ckpt", time.time() + 120
-    while not checkpoint.is_file() and time.time() < deadline and process.exitcode is None:
-        time.sleep(0.01)
-    time.sleep(after)
-    finished = process.exitcode is not None
-    process.kill()
-    process.join()
-    assert finished or not (killed / MODEL).is_file()
-    nwidth(*words, "hydra.run.dir=killed", cwd=tmp_path)
-    assert (whole / MODEL).read_bytes() == (killed / MODEL).read_bytes()
-    histories = [json.loads((f / "fit.json").read_text())["history"] for f in (whole, killed)]
-    assert [(h["step"], h["train_loss"], h["val_rel_l2"]) for h in histories[0]] == [
-        (h["step"], h["train_loss"], h["val_rel_l2"]) for h in histories[1]]  # fmt: skip
-
-
-def test_two_processes_train_as_one(nwidth, tmp_path):
-    path = generate(Burgers(times=2, final_time=0.1), 40, 16, 0, tmp_path / "b.h5")
-    histories = []
-    for devices in (1, 2):
-        folder = tmp_path / f"run{devices}"
-        command = [
-            "train", "surrogate=fno", f"data.path={path}", "training.epochs=2",
-            "training.batch_size=8", "threads=1", "training.tensorboard=false", "surrogate.network.width=8",
-            "split.test=8", "split.val=8", "training.device=cpu", f"training.devices={devices}",
-            f"hydra.run.dir={folder}",
-        ]  # fmt: skip
-        done = nwidth(*command, cwd=tmp_path, fresh=devices > 1)
-        assert done.stdout.count("run: ") == 1  # only the first process speaks
-        histories.append([h["val_rel_l2"] for h in json.loads((folder / "fit.json").read_text())["history"]])
-    assert histories[0] == pytest.approx(histories[1], rel=1e-4)

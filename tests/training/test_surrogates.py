@@ -41,19 +41,22 @@ def kinds(name):
 
 
 @cache
-def composed(name):
+def composed():
+    """The configs of all surrogates, each as surrogate=NAME gives it: composed side by side, which is much faster."""
+    chosen = [f"+surrogate@every.{name}={name}" for name in NAMES]
+    quick = [f"every.{name}.{o.removeprefix('surrogate.')}" for name, options in QUICK.items() for o in options]
     with initialize_config_module("nwidth.conf", version_base="1.3"):
-        cfg = compose("train", overrides=[f"surrogate={name}", *SHORT, *QUICK.get(name, [])])
-    return OmegaConf.to_container(cfg, resolve=True)["surrogate"]
+        cfg = compose("train", overrides=[*SHORT, *chosen, *quick])
+    return OmegaConf.to_container(cfg, resolve=True)["every"]
 
 
 def config_of(name):
-    return deepcopy(composed(name))
+    return deepcopy(composed()[name])
 
 
 @pytest.fixture(scope="module")
 def data():
-    darcy, burgers = Darcy(), Burgers(times=4, final_time=0.2)
+    darcy, burgers = Darcy(), Burgers(nu=0.1, times=4, final_time=0.2)
     block = ThermalBlock(blocks=[2, 1])
     heating = Parabolic(steady=block, times=4, steps=8)
     return {
