@@ -31,7 +31,7 @@ CASES = {
                        "+options.mgno.training.batch_size=40",
                        "+options.unet.network.width=16", "+options.unet.optimizer.lr=0.006",
                        "+options.fno.network.width=24", "+options.fno.network.modes=12",
-                       "+options.fno.optimizer.lr=0.003", "+options.fno.training.epochs=40"],
+                       "+options.fno.optimizer.lr=0.003", "+options.fno.training.epochs=30"],
     "burgers": ["surrogates=[mean,linear,kernel,pod_gp,reduced_basis,fno,neuralop_fno]", "training.epochs=100",
                 "split.val=100", "problem=burgers", "+options.fno.network.width=48", "training.batch_size=10"],
 }  # fmt: skip

@@ -30,8 +30,8 @@ class MgNO(nn.Module):
         halving while 4 points or more remain, on at most 6 levels.
     boundary : auto (periodic axes periodic, others zero), zero, periodic, reflect, or one for each axis.
     residual : restrict the residual f - A u instead of f.
-    positional : append the coordinates, each axis of the domain scaled to [0, 1], to the input. The published model has
-        none. On a torus it then knows no place: it can answer only what moves along with the input.
+    positional : append the coordinates, of mean 0 and variance 1, to the input. The published model has none. On a
+        torus it then knows no place: it can answer only what moves along with the input.
     activation : gelu, relu, silu, tanh, sin or identity.
 
     The stencils act on neighbouring points, so the network belongs to the resolution it was trained on: it runs on
@@ -70,7 +70,7 @@ class MgNO(nn.Module):
                 expected="all at least 1, and one number of iterations for each level",
             )
         self.in_channels, self.ndim = in_channels, grid.ndim
-        self.where = Coordinates(grid) if positional else None
+        self.where = Coordinates(grid, standard=True) if positional else None
         sizes = [in_channels + (grid.ndim if positional else 0), *[width] * layers]
         self.cycles = nn.ModuleList(VCycle(c, width, self.iterations, sides, residual) for c in sizes[:-1])
         self.bypasses = nn.ModuleList(ChannelLinear(c, width) for c in sizes[:-1])

@@ -144,14 +144,16 @@ class ChannelMLP(nn.Module):
 class Coordinates(nn.Module):
     """Append the coordinates of the points, each axis of the domain scaled to [0, 1], as channels.
 
-    (B, C, *space) -> (B, C + d, *space), at any resolution of the grid's domain.
+    (B, C, *space) -> (B, C + d, *space), at any resolution of the grid's domain. ``standard`` scales to mean 0 and
+    variance 1 over the domain, as inputs are: [-sqrt(3), sqrt(3)].
 
     >>> Coordinates(Grid.make((4, 4)))(torch.zeros(1, 1, 8, 2))[0, 1:, 1, 1].tolist()
     [0.125, 0.5]
     """
 
-    def __init__(self, grid: Grid):
+    def __init__(self, grid: Grid, *, standard: bool = False):
         super().__init__()
+        self.standard = standard
         self.bases = tuple(ExtendedFourierBasis(axis=axis) for axis in grid.axes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -159,5 +161,6 @@ class Coordinates(nn.Module):
         columns = []
         for i, basis in enumerate(self.bases):
             s = table(basis, "points", operator.index(shape[i]), 0, 0, x.dtype, x.device)
+            s = (s - 0.5) * math.sqrt(12) if self.standard else s
             columns.append(s.view(*(-1 if j == i else 1 for j in range(len(shape)))).expand(shape))
         return torch.cat([x, torch.stack(columns).expand(len(x), -1, *shape)], 1)

@@ -24,7 +24,7 @@ class Muon(Optimizer):
     orthogonalised mode by mode in one batch, those of a convolution as the matrix from its inputs at all points of the
     stencil. The factor gives updates about the size of AdamW's: rates of once to three times its own suit. Matrices are
     the weights of linear maps between channels with both sizes above 1; all else (biases, gates, factors of low-rank
-    weights) is updated by AdamW with ``betas`` and the same lr and decay.
+    weights) is updated by AdamW with ``betas``, ``eps``, ``fused`` and the same lr and decay.
 
     ``params`` are groups with a ``kind``, as ``parameter_groups`` gives: matrix, stencils, modes, complex modes, other.
     Jordan et al. (2024), Muon; Liu et al., Muon is scalable, arXiv:2502.16982, equation 4 (the factor).
@@ -42,6 +42,7 @@ class Muon(Optimizer):
         weight_decay: float = 0.01,
         betas: Sequence[float] = (0.9, 0.999),
         eps: float = 1e-8,
+        fused: bool = True,
     ):
         betas = tuple(betas)
         if not (lr > 0 and 0 <= momentum < 1 and iterations >= 1 and weight_decay >= 0 and eps > 0):
@@ -63,7 +64,7 @@ class Muon(Optimizer):
             "weight_decay": weight_decay,
             "betas": betas,
             "eps": eps,
-            "fused": True,  # torch keeps the steps of the averages beside the parameters
+            "fused": fused,
         }
         super().__init__(groups, defaults)
 

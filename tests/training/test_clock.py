@@ -6,7 +6,8 @@ import pytest
 import torch
 from nwidth import Dataset, Grid, NWidthError
 from nwidth.operators import FNO
-from nwidth.training import NeuralSurrogate, OneCycle, TrainingSettings, engine
+from nwidth.solvers.reduced import Mean
+from nwidth.training import Conformal, Ensemble, NeuralSurrogate, OneCycle, TrainingSettings, engine, measure
 
 
 class Ticks:
@@ -42,3 +43,27 @@ def test_the_budget_counts_seconds_of_its_clock(monkeypatch, clock, steps):
 def test_an_unknown_clock():
     with pytest.raises(NWidthError, match="wall or processor"):
         TrainingSettings(clock="sundial")
+
+
+class Slow(Mean):
+    """Loads for an hour, then fits for a minute, by a clock of its own."""
+
+    now, uses_seed = 0.0, True
+
+    def warm_up(self):
+        Slow.now += 3600.0
+
+    def fit(self, train, val, *, seed=0, folder=None):
+        Slow.now += 60.0
+        return super().fit(train, val, seed=seed, folder=folder)
+
+
+@pytest.mark.parametrize("wrapped", [lambda s: s, lambda s: Ensemble(s, members=2), Conformal])
+def test_what_a_fit_loads_is_not_its_cost(monkeypatch, wrapped):
+    monkeypatch.setattr(measure, "cpu_seconds", lambda: Slow.now)
+    data = Dataset(Grid.make((8,)), a=torch.rand(60, 1, 8), u=torch.rand(60, 1, 8))
+    surrogate = wrapped(Slow())
+    before = Slow.now
+    _, cost = measure.fit_and_time(surrogate, data[:50], data[50:], seed=0, folder=None)
+    fits = round((Slow.now - before - 3600.0) / 60.0)
+    assert fits >= 1 and cost["fit_cpu_seconds"] == 60.0 * fits
