@@ -103,7 +103,9 @@ class _MLP(torch.autograd.Function):
         _once()
         rows, g = x.reshape(-1, x.shape[-1]), g.reshape(-1, g.shape[-1])
         dx = torch.empty_like(rows) if ctx.needs_input_grad[0] else None
-        dw1, db1, dw2, db2 = (torch.zeros_like(p) for p in (w1, b1, w2, b2))
+        db1, dw2, db2 = (torch.zeros_like(p) for p in (b1, w2, b2))
+        few = rows.shape[1] < len(w1)  # a product is several times faster with its short side first
+        dw1 = torch.zeros_like(w1.mT if few else w1, memory_format=torch.contiguous_format)
         work, one = _buffer(rows, len(w1)), x.new_ones(_step(rows, len(w1)))
         for s in _slices(rows, len(w1)):
             h, ones = hidden[s], one[: s.stop - s.start]
@@ -111,10 +113,11 @@ class _MLP(torch.autograd.Function):
             db2.addmv_(g[s].mT, ones)
             d = torch.mm(g[s], w2, out=work[: len(h)])
             d = PULL[ctx.act](d, h, d)
-            dw1.addmm_(d.mT, rows[s])
+            dw1.addmm_(*((rows[s].mT, d) if few else (d.mT, rows[s])))
             db1.addmv_(d.mT, ones)
             if dx is not None:
                 torch.mm(d, w1, out=dx[s])
+        dw1 = dw1.mT if few else dw1
         return None if dx is None else dx.view(x.shape), dw1, db1, dw2, db2, None
 
 
