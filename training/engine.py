@@ -66,7 +66,8 @@ class Steps(pl.LightningModule):
         return evaluate(self.loss, p, y, self.task.loss_grid(tuple(y.shape[2:])), predicted)
 
     def configure_optimizers(self):
-        optimizer = make_optimizer(self.make_optimizer, self.network)
+        clipped_mixed = bool(self.trainer.gradient_clip_val) and "mixed" in str(self.trainer.precision)
+        optimizer = make_optimizer(self.make_optimizer, self.network, clipped_mixed=clipped_mixed)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self._factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 

@@ -108,6 +108,7 @@ class Muon(Optimizer):
                     self.state[p][k] = torch.zeros_like(p)
                 self.state[p]["step"] = torch.zeros((), dtype=torch.float32, device=p.device)
         states = [self.state[p] for p in params]
+        mixed = any(p.is_complex() for p in params)
         adamw(
             params,
             [cast(Tensor, p.grad) for p in params],
@@ -115,7 +116,8 @@ class Muon(Optimizer):
             [s["second"] for s in states],
             [],
             [s["step"] for s in states],
-            fused=group["fused"],
+            fused=group["fused"] and not mixed,
+            has_complex=mixed,
             amsgrad=False,
             beta1=group["betas"][0],
             beta2=group["betas"][1],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -38,9 +39,15 @@ def parameter_groups(network: nn.Module) -> list[dict[str, Any]]:
     return [{"params": v, "kind": kind, "factor": factor} for (kind, factor), v in groups.items()]
 
 
-def make_optimizer(factory: Callable[..., Optimizer], network: nn.Module) -> Optimizer:
-    """``factory(parameters)``, or of groups where the class asks for kinds or the network has rates of its own."""
+def make_optimizer(factory: Callable[..., Optimizer], network: nn.Module, *, clipped_mixed: bool = False) -> Optimizer:
+    """``factory(parameters)``, or of groups where the class asks for kinds or the network has rates of its own.
+
+    ``fused`` is put off where torch cannot: for complex parameters, and for clipped gradients in mixed precision.
+    """
     groups = parameter_groups(network)
+    unfused = clipped_mixed or any(p.is_complex() for p in network.parameters())
+    if unfused and getattr(factory, "keywords", {}).get("fused"):
+        factory = partial(factory, fused=False)
     cls = getattr(factory, "func", factory)
     own = any(g["factor"] != 1 for g in groups)
     if getattr(cls, "by_kind", False) or own:

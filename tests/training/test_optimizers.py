@@ -82,6 +82,19 @@ def test_what_is_no_matrix_is_updated_by_adamw():
     assert torch.allclose(ours, theirs, atol=1e-6)
 
 
+@pytest.mark.parametrize("optimizer", [partial(torch.optim.AdamW, fused=True), Muon])
+def test_complex_parameters_are_updated_as_by_adamw(optimizer):
+    nets = [torch.nn.ParameterList([torch.ones(5), torch.ones(5, dtype=torch.complex64)]) for _ in range(2)]
+    a = make_optimizer(partial(optimizer, lr=0.1, weight_decay=0.3), nets[0])
+    b = torch.optim.AdamW(nets[1].parameters(), lr=0.1, weight_decay=0.3)
+    for g in torch.randn(4, 5):
+        for net in nets:
+            net[0].grad, net[1].grad = g.clone(), torch.complex(g, g.flip(0))
+        a.step()
+        b.step()
+    assert all(torch.allclose(p, q, atol=1e-6) for p, q in zip(*nets)) and bool((nets[0][1].imag.abs() > 0.1).any())
+
+
 def test_groups_of_networks():
     net = FNO(1, 1, Grid.make((16,)), modes=6, width=8, layers=2)
     kinds = {g["kind"]: g["params"] for g in parameter_groups(net)}
@@ -158,6 +171,12 @@ def test_lbfgs_solves_a_least_squares_problem_that_sgd_does_not():
     quasi = fitted(partial(torch.optim.LBFGS, max_iter=20, **exact), steps=5)
     plain = fitted(partial(torch.optim.SGD, lr=0.1), steps=100)
     assert quasi.selected["val_rel_l2"] < 1e-4 < 1e-2 < plain.selected["val_rel_l2"]
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.AdamW, torch.optim.Adam])
+def test_gradients_are_clipped_in_mixed_precision(optimizer):
+    log = fitted(partial(optimizer, lr=0.05, fused=True), steps=60, precision="bf16-mixed", clip=1.0)
+    assert log.selected["val_rel_l2"] < 0.1
 
 
 def test_a_plateau_lowers_the_rate_of_the_training():
