@@ -69,29 +69,45 @@ def to_points(layout: ModeLayout, c: Tensor, modes: Sequence[int], shape: Sequen
 
 
 class _Analysis(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx, x: Tensor, kinds: tuple[int, ...], counts: tuple[int, ...], *tables: Tensor) -> Tensor:
-        ctx.kinds, ctx.counts = kinds, counts
-        ctx.save_for_backward(*tables)
+    def forward(x: Tensor, kinds: tuple[int, ...], counts: tuple[int, ...], *tables: Tensor) -> Tensor:
         return _analyse(x, kinds, counts, tables)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        _, ctx.kinds, ctx.counts, *tables = inputs
+        ctx.save_for_backward(*tables)
+        ctx.save_for_forward(*tables)
 
     @staticmethod
     def backward(ctx, g: Tensor):
         adjoint = [_adjoint(t, k, 1) for t, k in zip(ctx.saved_tensors, ctx.kinds)]
         return _Synthesis.apply(g, ctx.kinds, ctx.counts, *adjoint), None, None, *([None] * len(adjoint))
 
+    @staticmethod
+    def jvp(ctx, x: Tensor, *rest):
+        return _analyse(x, ctx.kinds, ctx.counts, ctx.saved_tensors)
+
 
 class _Synthesis(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx, c: Tensor, kinds: tuple[int, ...], counts: tuple[int, ...], *tables: Tensor) -> Tensor:
-        ctx.kinds, ctx.counts = kinds, counts
-        ctx.save_for_backward(*tables)
+    def forward(c: Tensor, kinds: tuple[int, ...], counts: tuple[int, ...], *tables: Tensor) -> Tensor:
         return _synthesise(c, kinds, counts, tables)
+
+    setup_context = _Analysis.setup_context
 
     @staticmethod
     def backward(ctx, g: Tensor):
         adjoint = [_adjoint(t, k, 0) for t, k in zip(ctx.saved_tensors, ctx.kinds)]
         return _Analysis.apply(g, ctx.kinds, ctx.counts, *adjoint), None, None, *([None] * len(adjoint))
+
+    @staticmethod
+    def jvp(ctx, c: Tensor, *rest):
+        return _synthesise(c, ctx.kinds, ctx.counts, ctx.saved_tensors)
 
 
 def _order(kinds: Sequence[int], x: Tensor) -> Sequence[int]:

@@ -334,3 +334,31 @@ def test_on_a_gpu():
 def test_errors(call, words):
     with pytest.raises(NWidthError, match=words):
         call()
+
+
+@pytest.mark.parametrize(
+    ("bases", "shape", "modes"),
+    [([FourierBasis()], (8,), (4,)), ([FourierBasis(), CosineBasis()], (8, 6), (5, 4)),
+     ([FourierBasis()] * 3, (4, 6, 4), (4, 3, 4))],
+    ids=str,
+)  # fmt: skip
+def test_derivatives_of_torch_func_and_batches_of_vmap(bases, shape, modes):
+    """The products have derivatives of their own: those of the FFTs, whose derivatives are torch's."""
+    t = Transform(bases)
+    x = torch.randn(3, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    def energy(u, method):
+        c = t.forward(u, modes, method)
+        return (t.inverse(c * c, shape, modes, method) ** 2).sum()
+
+    def slopes(method):
+        def f(u):
+            return energy(u, method)
+
+        yield torch.func.vmap(f)(x)
+        yield torch.func.vmap(torch.func.grad(f))(x)
+        yield torch.func.jvp(f, (x,), (x.flip(0),))[1]
+        yield torch.func.jvp(torch.func.grad(f), (x,), (x.flip(0),))[1]
+
+    for found, expected in zip(slopes("matmul"), slopes("pruned")):
+        assert torch.allclose(found, expected, rtol=1e-11, atol=1e-13)
