@@ -167,4 +167,4 @@ def orthogonalised(b: Tensor, iterations: int = 5) -> Tensor:
             gram = p @ gram @ p if i < iterations - 1 else gram
         x = x if total is None else total @ x
     x = x.view(*b.shape[:-2], *x.shape[-2:])
-    return x.mH if tall else x
+    return x.mH.resolve_conj() if tall else x
