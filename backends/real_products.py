@@ -50,9 +50,7 @@ def to_modes(layout: ModeLayout, x: Tensor, modes: Sequence[int]) -> Tensor:
     """
     kinds, counts = _kinds(layout), layout.counts(modes)
     tables = [_matrix(layout, i, "analysis", x.shape[i + 1], m, x) for i, m in enumerate(modes)]
-    if torch.compiler.is_compiling():  # which derives the backward by itself
-        return _analyse(x, kinds, counts, tables)
-    return _Analysis.apply(x, kinds, counts, *tables)
+    return _products(x, True, kinds, counts, *tables)
 
 
 def to_points(layout: ModeLayout, c: Tensor, modes: Sequence[int], shape: Sequence[int]) -> Tensor:
@@ -63,51 +61,38 @@ def to_points(layout: ModeLayout, c: Tensor, modes: Sequence[int], shape: Sequen
     kinds, counts = _kinds(layout), layout.counts(modes)
     like = c.real if c.is_complex() else c
     tables = [_matrix(layout, i, "synthesis", n, m, like) for i, (n, m) in enumerate(zip(shape, modes))]
-    if torch.compiler.is_compiling():
-        return _synthesise(c, kinds, counts, tables)
-    return _Synthesis.apply(c, kinds, counts, *tables)
+    return _products(c, False, kinds, counts, *tables)
 
 
-class _Analysis(torch.autograd.Function):
+def _products(x: Tensor, analysis: bool, kinds: tuple[int, ...], counts: tuple[int, ...], *tables: Tensor) -> Tensor:
+    apply = _Products.forward if torch.compiler.is_compiling() else _Products.apply  # a compiler derives by itself
+    return apply(x, analysis, kinds, counts, *tables)
+
+
+class _Products(torch.autograd.Function):
+    """``_analyse`` or ``_synthesise``: the backward of each is the other with adjoint tables."""
+
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor, kinds: tuple[int, ...], counts: tuple[int, ...], *tables: Tensor) -> Tensor:
-        return _analyse(x, kinds, counts, tables)
+    def forward(x: Tensor, analysis: bool, kinds: tuple[int, ...], counts: tuple[int, ...], *tables: Tensor) -> Tensor:
+        return (_analyse if analysis else _synthesise)(x, kinds, counts, tables)
 
     @staticmethod
     def setup_context(ctx, inputs, output) -> None:
-        _, ctx.kinds, ctx.counts, *tables = inputs
+        _, ctx.analysis, ctx.kinds, ctx.counts, *tables = inputs
         ctx.save_for_backward(*tables)
         ctx.save_for_forward(*tables)
 
     @staticmethod
     def backward(ctx, g: Tensor):
-        adjoint = [_adjoint(t, k, 1) for t, k in zip(ctx.saved_tensors, ctx.kinds)]
-        return _Synthesis.apply(g, ctx.kinds, ctx.counts, *adjoint), None, None, *([None] * len(adjoint))
+        adjoint = [_adjoint(t, k, int(ctx.analysis)) for t, k in zip(ctx.saved_tensors, ctx.kinds)]
+        g = _Products.apply(g, not ctx.analysis, ctx.kinds, ctx.counts, *adjoint)
+        return g, None, None, None, *([None] * len(adjoint))
 
     @staticmethod
     def jvp(ctx, x: Tensor, *rest):
-        return _analyse(x, ctx.kinds, ctx.counts, ctx.saved_tensors)
-
-
-class _Synthesis(torch.autograd.Function):
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(c: Tensor, kinds: tuple[int, ...], counts: tuple[int, ...], *tables: Tensor) -> Tensor:
-        return _synthesise(c, kinds, counts, tables)
-
-    setup_context = _Analysis.setup_context
-
-    @staticmethod
-    def backward(ctx, g: Tensor):
-        adjoint = [_adjoint(t, k, 0) for t, k in zip(ctx.saved_tensors, ctx.kinds)]
-        return _Analysis.apply(g, ctx.kinds, ctx.counts, *adjoint), None, None, *([None] * len(adjoint))
-
-    @staticmethod
-    def jvp(ctx, c: Tensor, *rest):
-        return _synthesise(c, ctx.kinds, ctx.counts, ctx.saved_tensors)
+        return _Products.forward(x, ctx.analysis, ctx.kinds, ctx.counts, *ctx.saved_tensors)
 
 
 def _order(kinds: Sequence[int], x: Tensor) -> Sequence[int]:

@@ -43,6 +43,11 @@ class NeuralopModel(nn.Module):
     torch.Size([3, 2, 16])
     """
 
+    @staticmethod
+    def warm_up() -> None:
+        """Import the library, which takes seconds."""
+        import neuralop  # noqa: F401
+
     def __init__(
         self,
         in_channels: int,
@@ -57,7 +62,7 @@ class NeuralopModel(nn.Module):
             raise NWidthError("NeuralopModel", got=type(grid).__name__, expected="a Grid")
         if model not in MODELS:
             raise NWidthError("NeuralopModel", got=f"model={model!r}", expected="one of " + ", ".join(MODELS))
-        from neuralop import models  # seconds to import
+        from neuralop import models
 
         build = getattr(models, model)
         given = _checked_options(model, models.FNO if model == "TFNO" else build, dict(options or {}))

@@ -61,11 +61,10 @@ class NeuralSurrogate(Surrogate):
         return torch.float64 if str(self.training.precision) == "64" else torch.float32
 
     def warm_up(self) -> None:
-        from ..operators.neuralop import NeuralopModel
         from . import engine  # noqa: F401  Lightning
 
-        if getattr(self.make_network, "func", self.make_network) is NeuralopModel:
-            import neuralop  # noqa: F401
+        network = getattr(self.make_network, "func", self.make_network)
+        getattr(network, "warm_up", lambda: None)()
 
     def fit(self, train: Dataset, val: Dataset | None, *, seed: int = 0, folder: Path | None = None) -> FitLog:
         from .batches import Pairs
