@@ -57,6 +57,9 @@ def test_coordinates_tell_places_apart():
     aware = MgNO(1, 1, Grid.make((16, 16)), width=3, layers=2)(x)
     blind = MgNO(1, 1, Grid.make((16, 16)), width=3, layers=2, positional=False)(x)
     assert bool(((aware - aware.roll((8, 8), (2, 3))).abs() > 1e-2).any())
+    places = MgNO(1, 1, Grid.make((16, 10), kind="cell"), width=3, layers=1).where(torch.ones(1, 1, 16, 10))[:, 1:]
+    assert torch.allclose(places.mean((0, 2, 3)), torch.zeros(2), atol=1e-6)
+    assert torch.allclose(places.square().mean((0, 2, 3)), torch.ones(2), atol=0.02)
     assert torch.allclose(blind, blind.roll((8, 8), (2, 3)), atol=1e-6)
 
 

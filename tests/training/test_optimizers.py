@@ -73,6 +73,20 @@ def test_stencils_move_as_matrices_of_all_their_points():
     assert torch.allclose((before - conv.weight.detach()).reshape(4, 27), expected, atol=1e-10)
 
 
+def test_matrices_of_one_shape_move_as_each_would_alone():
+    start = torch.randn(3, 6, 4, generator=torch.Generator().manual_seed(2))
+    together, alone = ([torch.nn.Parameter(w.clone()) for w in start] for _ in range(2))
+    optimizers = [Muon([{"params": together, "kind": "matrix"}], lr=0.1)]
+    optimizers += [Muon([{"params": [p], "kind": "matrix"}], lr=0.1) for p in alone]
+    for g in torch.randn(2, 3, 6, 4, generator=torch.Generator().manual_seed(3)):
+        for params in (together, alone):
+            for p, own in zip(params, g):
+                p.grad = own.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    assert all(torch.allclose(p, q, atol=1e-5) for p, q in zip(together, alone))
+
+
 def test_what_is_no_matrix_is_updated_by_adamw():
     ours, theirs = (torch.nn.Parameter(torch.ones(5)) for _ in range(2))
     a = Muon([{"params": [ours], "kind": "other"}], lr=0.1, weight_decay=0.3)
