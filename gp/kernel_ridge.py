@@ -267,10 +267,10 @@ class KernelRidge:
         assert self._factor is not None
         rest = y - self.bias
         if self.x is not None:
-            self.dual = torch.cholesky_solve(rest, self._factor)
+            self.dual = torch.cholesky_solve(rest, self._factor).contiguous()  # as it is when loaded
             self._late = rest
         else:
-            self.dual = torch.cholesky_solve(A.mT @ rest, self._factor)
+            self.dual = torch.cholesky_solve(A.mT @ rest, self._factor).contiguous()
             self.std_scale, self._late = self._spread_of_features(rest, z, A), None
 
     def _factorise(self, K: Tensor) -> float:
