@@ -26,12 +26,11 @@ CASES = {
     "darcy": ["surrogates=[mean,linear,kernel,pod_gp]", "split.val=100"],
     "darcy_networks": ["surrogates=[mgno,unet,fno,neuralop_fno]", "split.val=0", "training.epochs=50",
                        f"training.symmetries={SYMMETRIES}", "training.average_symmetries=true",
-                       *(f"+options.{name}.optimizer._target_=nwidth.training.Muon" for name in ("mgno", "unet")),
-                       "+options.mgno.optimizer.lr=0.006", "+options.mgno.training.epochs=30",
-                       "+options.mgno.training.batch_size=40",
-                       "+options.unet.network.width=16", "+options.unet.optimizer.lr=0.006",
-                       "+options.fno.network.width=24", "+options.fno.network.modes=12",
-                       "+options.fno.optimizer.lr=0.003", "+options.fno.training.epochs=30"],
+                       *(f"+options.{name}.optimizer.{v}" for name, rate in (("mgno", 0.008), ("unet", 0.008), ("fno", 0.012))
+                         for v in ("_target_=nwidth.training.Muon", f"lr={rate}")),
+                       "+options.mgno.training.epochs=30", "+options.mgno.training.batch_size=40",
+                       "+options.unet.network.width=16", "+options.fno.training.epochs=40",
+                       "+options.fno.network.width=24", "+options.fno.network.modes=12"],
     "burgers": ["surrogates=[mean,linear,kernel,pod_gp,reduced_basis,fno,neuralop_fno]", "training.epochs=100",
                 "split.val=100", "problem=burgers", "+options.fno.network.width=48", "training.batch_size=10"],
 }  # fmt: skip

@@ -70,7 +70,7 @@ class NSM(nn.Module):
         self.weights = nn.ParameterList(nn.Parameter(w) for w in weights)
         self.across = nn.ModuleList(_linear(width, width) for _ in range(depth))
         self.leave = nn.ModuleList([_linear(width, width), _linear(width, 4 * width)])
-        self.out = _linear(4 * width, out_channels)
+        self.project = _linear(4 * width, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         check_input("NSM", x, self.in_channels, self.transform.ndim)
@@ -86,7 +86,7 @@ class NSM(nn.Module):
             z = self._at_points(torch.baddbmm(linear(z), z, weight))
         for linear in self.leave:
             z = self._at_points(linear(z))
-        return self.out(z)
+        return self.project(z)
 
     def _at_points(self, c: Tensor) -> Tensor:
         values = synthesise_last(self.transform, c, self.modes, self.modes)

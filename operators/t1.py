@@ -216,15 +216,15 @@ class T1(OnCoefficients):
         gains = [self.gain(), *[1.0] * (layers - 1)]
         self.layers = nn.ModuleList(ModeLayer(width, self.counts, gain, activation) for gain in gains)
         self.hidden = nn.Linear(width, projection)
-        self.out = nn.Linear(projection, out_channels)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        self.project = nn.Linear(projection, out_channels)
+        nn.init.zeros_(self.project.weight)
+        nn.init.zeros_(self.project.bias)
 
     def coefficients(self, c: Tensor) -> Tensor:
         z = self.lift(self.enter(c))
         for layer in self.layers:
             z = layer(z)
-        y = self.out(torch.sin(self.hidden(z)))  # (K, B, C_out)
+        y = self.project(torch.sin(self.hidden(z)))  # (K, B, C_out)
         return y.permute(1, 2, 0).reshape(len(c), self.out_channels, *self.counts) * self.size_out
 
     def crop(self, kept: Sequence[int]) -> None:
@@ -304,14 +304,14 @@ class T1U(OnCoefficients):
         sizes, sides = widths(width, levels, "transposed"), ("zero",) * d
         factors = pooling((levels - 1,) * d)
         self.scales = Scales(width, sizes, factors, sides, norm=norm, activation=activation, up="transposed")
-        self.out = nn.Linear(width, out_channels)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        self.project = nn.Linear(width, out_channels)
+        nn.init.zeros_(self.project.weight)
+        nn.init.zeros_(self.project.bias)
 
     def coefficients(self, c: Tensor) -> Tensor:
         z = self.layer(self.lift(self.enter(c))).permute(1, 2, 0)
         z = self.scales(z.reshape(*z.shape[:2], *self.counts))
-        return self.out(z.movedim(1, -1)).movedim(-1, 1) * self.size_out
+        return self.project(z.movedim(1, -1)).movedim(-1, 1) * self.size_out
 
     def crop(self, kept: Sequence[int]) -> None:
         super().crop(kept)

@@ -19,14 +19,13 @@ QUINTIC = (3.4445, -4.775, 2.0315)  # a s + b s^3 + c s^5 lifts small singular v
 class Muon(Optimizer):
     """W <- (1 - lr decay) W - 0.2 lr max(m, n)^(1/2) O(B), B the momentum of the gradients of an m x n matrix W.
 
-    O(B) = U V^H, B = U S V^H, to within a third or so by ``iterations`` Newton-Schulz steps: every direction of a
-    matrix moves alike. The matrices of a spectral layer, one for each mode and complex where the coefficients are, are
-    orthogonalised mode by mode in one batch, those of a convolution as the matrix from its inputs at all points of the
-    stencil. The factor gives updates about the size of AdamW's: rates of once to three times its own suit. Matrices are
-    the weights of linear maps between channels with both sizes above 1; all else (biases, gates, factors of low-rank
-    weights) is updated by AdamW with ``betas``, ``eps``, ``fused`` and the same lr and decay.
+    O(B) = U V', B = U S V', to within a third or so by ``iterations`` Newton-Schulz steps: every direction of a matrix
+    moves alike. That of a convolution is the matrix from its inputs at all points of the stencil. The factor gives
+    updates about the size of AdamW's: rates of once to ten times its own suit. All else (biases, gates, spectral
+    weights, the first and last maps) is updated by AdamW with ``betas``, ``eps``, ``fused`` and the same lr and decay.
+    The gradients of most modes' matrices are nearly noise, which orthogonalised would move them at full size.
 
-    ``params`` are groups with a ``kind``, as ``parameter_groups`` gives: matrix, stencils, modes, complex modes, other.
+    ``params`` are groups with a ``kind``, as ``parameter_groups`` gives: matrix or other.
     Jordan et al. (2024), Muon; Liu et al., Muon is scalable, arXiv:2502.16982, equation 4 (the factor).
     """
 
@@ -35,7 +34,7 @@ class Muon(Optimizer):
     def __init__(
         self,
         params: Iterable[dict[str, Any]],
-        lr: float = 4e-3,
+        lr: float = 8e-3,
         momentum: float = 0.95,
         nesterov: bool = True,
         iterations: int = 5,
@@ -84,11 +83,10 @@ class Muon(Optimizer):
         """Matrices of one shape are stacked: many small products are one batch."""
         alike: dict[torch.Size, list[tuple[Tensor, Tensor]]] = {}
         for p in params:
-            b = _matrices(self._momentum(p, group), group["kind"])
+            b = self._momentum(p, group).flatten(1)  # a stencil has its points beside the inputs
             alike.setdefault(b.shape, []).append((p, b))
         for shape, found in alike.items():
             o = orthogonalised(torch.stack([b for _, b in found]), group["iterations"])
-            o = torch.view_as_real(o) if o.is_complex() else o
             size = 0.2 * math.sqrt(max(shape[-2:]))
             for (p, _), u in zip(found, o):
                 p.mul_(1 - group["lr"] * group["weight_decay"])
@@ -128,38 +126,31 @@ class Muon(Optimizer):
         )
 
 
-def _matrices(b: Tensor, kind: str) -> Tensor:
-    """The matrices (..., m, n) that an update b holds."""
-    if kind == "complex modes":
-        return torch.view_as_complex(b.contiguous())
-    return b.flatten(1) if kind == "stencils" else b
-
-
 def orthogonalised(b: Tensor, iterations: int = 5) -> Tensor:
-    """U V^H of b = U S V^H (..., m, n), real or complex, by steps X <- p(A) X, A = X X^H, p(A) = a + b A + c A^2.
+    """U V' of real b = U S V' (..., m, n) by steps X <- p(A) X, A = X X', p(A) = a + b A + c A^2.
 
     Zero stays zero. Where m is far from n the steps are taken on the smaller Gram matrix, A <- p(A) A p(A), and X meets
     the product of all p(A) once: the same in exact arithmetic, with less than half of the work for a stencil.
 
-    >>> x = torch.randn(3, 5, 4, dtype=torch.complex128, generator=torch.Generator().manual_seed(0))
+    >>> x = torch.randn(3, 5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     >>> y = orthogonalised(x, 5)
-    >>> gram = y.mH @ y
+    >>> gram = y.mT @ y
     >>> bool((gram - torch.eye(4)).abs().max() < 0.6)
     True
     """
     one, three, five = QUINTIC
     tall = b.shape[-2] > b.shape[-1]
-    x = (b.mH if tall else b).resolve_conj()
+    x = b.mT if tall else b
     x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny ** 0.5)
     x = x.reshape(-1, *x.shape[-2:])
     x = x[0] if len(x) == 1 else x  # a batch of one is slower than a matrix
     multiply_add = torch.addmm if x.ndim == 2 else torch.baddbmm
     if x.shape[-1] < 2 * x.shape[-2]:
         for _ in range(iterations):
-            gram = x @ x.mH
+            gram = x @ x.mT
             x = multiply_add(x, multiply_add(gram, gram, gram, beta=three, alpha=five), x, beta=one)
     else:
-        gram, total = x @ x.mH, None
+        gram, total = x @ x.mT, None
         for i in range(iterations):
             p = multiply_add(gram, gram, gram, beta=three, alpha=five)
             p.diagonal(dim1=-2, dim2=-1).add_(one)
@@ -167,4 +158,4 @@ def orthogonalised(b: Tensor, iterations: int = 5) -> Tensor:
             gram = p @ gram @ p if i < iterations - 1 else gram
         x = x if total is None else total @ x
     x = x.view(*b.shape[:-2], *x.shape[-2:])
-    return x.mH.resolve_conj() if tall else x
+    return x.mT if tall else x

@@ -11,25 +11,29 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ..errors import NWidthError
-from ..operators import ChannelLinear, SpectralConv
+from ..operators import ChannelLinear
 from ..operators.convolution import Convolution, TransposedConvolution
 from ..operators.unet import Up
+
+
+ENDS = ("lift", "project")
 
 
 def parameter_groups(network: nn.Module) -> list[dict[str, Any]]:
     """The trained parameters by kind (see ``Muon``) and by ``factor`` of the learning rate, in a fixed order.
 
-    A network with a method ``learning_rates()`` gives factors: pairs (parameter, factor); all others are 1.
+    A matrix is the weight of a convolution or linear map with both sizes above 1, but in what a network calls ``lift``
+    and ``project``, its first and last maps; all else is of the kind other. A network with a method ``learning_rates()`` gives factors: pairs (parameter, factor); all others are 1.
     """
     kinds: dict[int, str] = {}
     for module in network.modules():
         weight = getattr(module, "weight", None)
-        if isinstance(module, SpectralConv) and isinstance(weight, nn.Parameter) and not module.separable:
-            kinds[id(weight)] = "complex modes" if module.transform.complex else "modes"
-        elif isinstance(module, Convolution | TransposedConvolution | Up):
-            kinds[id(module.weight)] = "stencils" if min(module.weight.shape[:2]) > 1 else "other"
-        elif isinstance(module, ChannelLinear | nn.Linear) and isinstance(weight, nn.Parameter):
-            kinds[id(weight)] = "matrix" if min(weight.shape) > 1 else "other"
+        maps = isinstance(module, Convolution | TransposedConvolution | Up | ChannelLinear | nn.Linear)
+        if maps and isinstance(weight, nn.Parameter) and not weight.is_complex() and min(weight.shape[:2]) > 1:
+            kinds[id(weight)] = "matrix"
+    for end in (getattr(module, name, None) for module in network.modules() for name in ENDS):
+        for p in end.parameters() if isinstance(end, nn.Module) else ():
+            kinds.pop(id(p), None)
     rates = getattr(network, "learning_rates", None)
     factors = {id(p): float(f) for p, f in rates()} if callable(rates) else {}
     groups: dict[tuple[str, float], list[nn.Parameter]] = {}

@@ -24,7 +24,7 @@ def identity(net):
             p.zero_()
         net.lift.weight[0, 0] = 1
         net.hidden.weight[0, 0] = 1e-7
-        net.out.weight[0, 0] = 1e7
+        net.project.weight[0, 0] = 1e7
     return net
 
 
@@ -133,7 +133,7 @@ def test_a_cropped_network_starts_as_one_of_that_size():
 def test_any_dimension_and_gradients(kind, shape):
     net = kind(2, 3, Grid.make(shape, kind="nodal"), modes=8, width=4)
     with torch.no_grad():
-        net.out.weight.normal_()
+        net.project.weight.normal_()
     y = net(torch.randn(2, 2, *shape))
     assert y.shape == (2, 3, *shape)
     y.square().sum().backward()
@@ -147,7 +147,7 @@ def test_precision_seed_and_compilation(kind):
     for _ in range(2):
         torch.manual_seed(1)
         nets.append(kind(1, 1, Grid((Axis("periodic", 16), Axis("nodal", 12))), modes=8, width=4))
-        torch.nn.init.normal_(nets[-1].out.weight)
+        torch.nn.init.normal_(nets[-1].project.weight)
     x = torch.randn(2, 1, 16, 12)
     assert torch.equal(nets[0](x), nets[1](x))
     y = copy.deepcopy(nets[0]).double()(x.double())

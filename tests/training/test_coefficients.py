@@ -38,7 +38,7 @@ def test_loss_on_coefficients_is_the_loss_of_the_fields(kind, time, normalize):
     torch.manual_seed(0)
     net = T1(task.in_channels, task.out_channels, task.grid, modes=3, width=4, layers=1).double()
     with torch.no_grad():
-        net.out.weight.normal_()
+        net.project.weight.normal_()
     x, u = pairs.__getitems__([3, 7])
     expected = RelativeL2()(task.decode(net(x), x), u, task.loss_grid(tuple(u.shape[2:])))
     found = arrange(net, pairs, RelativeL2(), TrainingSettings())

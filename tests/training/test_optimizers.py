@@ -20,9 +20,8 @@ def quintic(s, steps=5):
 
 
 @pytest.mark.parametrize("shape", [(4, 6), (6, 4), (3, 5, 5), (3, 9), (2, 11, 4), (2, 2, 3, 7)])
-@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
-def test_orthogonalisation_acts_on_the_singular_values_alone(shape, dtype):
-    b = torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(0))
+def test_orthogonalisation_acts_on_the_singular_values_alone(shape):
+    b = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     u, s, vh = torch.linalg.svd(b, full_matrices=False)
     expected = u * quintic(s / s.norm(dim=-1, keepdim=True))[..., None, :] @ vh
     assert torch.allclose(orthogonalised(b), expected, atol=1e-10)
@@ -43,28 +42,25 @@ def test_a_step_equals_torchs_muon_on_a_matrix(nesterov):
     assert torch.allclose(ours, theirs, atol=0.01) and not torch.allclose(ours, torch.ones(8, 5), atol=0.05)
 
 
-@pytest.mark.parametrize("channels", [(4, 4), (5, 3), (2, 4)])
-def test_spectral_weights_move_mode_by_mode(channels):
-    conv = SpectralConv(*channels, (3,)).double()
-    before = torch.view_as_complex(conv.weight.detach().clone())
-    groups = parameter_groups(conv)
-    assert {g["kind"] for g in groups} == {"complex modes", "other"}
-    optimizer = Muon(groups, lr=0.5, momentum=0.0, nesterov=False, weight_decay=0.0)
-    g = torch.randn(conv.weight.shape, dtype=torch.float64)
-    conv.weight.grad, conv.bias.grad = g, torch.zeros_like(conv.bias)
-    optimizer.step()
-    moved = before - torch.view_as_complex(conv.weight.detach())
-    for k, mode in enumerate(torch.view_as_complex(g)):
-        u, s, vh = torch.linalg.svd(mode, full_matrices=False)
-        size = 0.5 * 0.2 * max(channels) ** 0.5
-        assert torch.allclose(moved[k], size * (u * quintic(s / s.norm())) @ vh, atol=1e-10)
+def test_spectral_weights_move_by_adamw():
+    """Most modes see little but noise; orthogonalised, they would move as fast as the others."""
+    ours, theirs = (SpectralConv(3, 4, (3,)) for _ in range(2))
+    theirs.load_state_dict(ours.state_dict())
+    a = make_optimizer(partial(Muon, lr=0.1, weight_decay=0.3), ours)
+    b = torch.optim.AdamW(theirs.parameters(), lr=0.1, weight_decay=0.3)
+    for g in torch.randn(4, *ours.weight.shape):
+        for conv in (ours, theirs):
+            conv.weight.grad, conv.bias.grad = g.clone(), torch.ones_like(conv.bias)
+        a.step()
+        b.step()
+    assert all(torch.allclose(p, q, atol=1e-6) for p, q in zip(ours.parameters(), theirs.parameters()))
 
 
 def test_stencils_move_as_matrices_of_all_their_points():
     conv = Convolution(3, 4, ("zero", "periodic")).double()
     before, g = conv.weight.detach().clone(), torch.randn(4, 3, 3, 3, dtype=torch.float64)
     groups = parameter_groups(conv)
-    assert [group["kind"] for group in groups] == ["stencils"]
+    assert [group["kind"] for group in groups] == ["matrix"]
     optimizer = Muon(groups, lr=0.5, momentum=0.0, nesterov=False, weight_decay=0.0)
     conv.weight.grad = g
     optimizer.step()
@@ -114,14 +110,14 @@ def test_complex_parameters_are_updated_as_by_adamw(optimizer):
 def test_groups_of_networks():
     net = FNO(1, 1, Grid.make((16,)), modes=6, width=8, layers=2)
     kinds = {g["kind"]: g["params"] for g in parameter_groups(net)}
-    assert [p.ndim for p in kinds["complex modes"]] == [4, 4] and all(p.ndim == 2 for p in kinds["matrix"])
-    assert all(min(p.shape) > 1 for p in kinds["matrix"])
+    assert kinds.keys() == {"matrix", "other"} and all(p.ndim == 2 and min(p.shape) > 1 for p in kinds["matrix"])
+    other = {id(p) for p in kinds["other"]}
+    assert {id(p) for part in (net.lift, net.project) for p in part.parameters()} <= other
+    assert {id(b.conv.weight) for b in net.blocks} <= other
     assert sum(len(v) for v in kinds.values()) == len(list(net.parameters()))
-    cosine = FNO(1, 1, Grid.make((16,), "nodal"), modes=6, width=8, layers=2, extension=None)
-    assert "modes" in {g["kind"] for g in parameter_groups(cosine)}
     for stencils in (UNet(1, 1, Grid.make((16, 16)), width=4), MgNO(1, 1, Grid.make((16, 16), "nodal"), width=4)):
         kinds = {g["kind"]: g["params"] for g in parameter_groups(stencils)}
-        assert kinds.keys() <= {"stencils", "matrix", "other"} and all(p.ndim == 4 for p in kinds["stencils"])
+        assert kinds.keys() == {"matrix", "other"} and any(p.ndim == 4 for p in kinds["matrix"])
         assert all(p.ndim < 4 or min(p.shape[:2]) == 1 for p in kinds["other"])
     with pytest.raises(NWidthError, match="muon"):
         make_optimizer(partial(torch.optim.Muon, lr=0.1), net)
