@@ -8,7 +8,6 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded, for its threads and those of child processes
 
-import numpy as np
 import pytest
 import torch
 
@@ -26,18 +25,13 @@ def pytest_collection():
 
 def pytest_make_collect_report(collector):
     """What a test file draws as it is loaded is the same in every run."""
-    seed()
+    torch.manual_seed(0)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
-    """What a test and its fixtures draw is the same in every run and order: torch begins with another seed each time."""
-    seed()
-
-
-def seed() -> None:
+    """What a test and its fixtures draw is the same in every run and order; torch begins with another seed each time."""
     torch.manual_seed(0)
-    np.random.seed(0)
 
 
 @pytest.fixture(autouse=True)

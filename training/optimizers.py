@@ -15,7 +15,6 @@ from ..operators import ChannelLinear
 from ..operators.convolution import Convolution, TransposedConvolution
 from ..operators.unet import Up
 
-
 ENDS = ("lift", "project")
 
 
@@ -23,7 +22,8 @@ def parameter_groups(network: nn.Module) -> list[dict[str, Any]]:
     """The trained parameters by kind (see ``Muon``) and by ``factor`` of the learning rate, in a fixed order.
 
     A matrix is the weight of a convolution or linear map with both sizes above 1, but in what a network calls ``lift``
-    and ``project``, its first and last maps; all else is of the kind other. A network with a method ``learning_rates()`` gives factors: pairs (parameter, factor); all others are 1.
+    and ``project``, its first and last maps; all else is of the kind other. A network with a method
+    ``learning_rates()`` gives factors: pairs (parameter, factor); all others are 1.
     """
     kinds: dict[int, str] = {}
     for module in network.modules():
