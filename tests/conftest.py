@@ -30,7 +30,7 @@ def pytest_make_collect_report(collector):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
-    """What a test and its fixtures draw is the same in every run and order; torch begins with another seed each time."""
+    """What a test and its fixtures draw is the same in every run and order: torch's first seed is not."""
     torch.manual_seed(0)
 
 

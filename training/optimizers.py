@@ -15,6 +15,8 @@ from ..operators import ChannelLinear
 from ..operators.convolution import Convolution, TransposedConvolution
 from ..operators.unet import Up
 
+MAPS = (ChannelLinear, Convolution, TransposedConvolution, Up, nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d,
+        nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)  # fmt: skip
 ENDS = ("lift", "project")
 
 
@@ -28,8 +30,12 @@ def parameter_groups(network: nn.Module) -> list[dict[str, Any]]:
     kinds: dict[int, str] = {}
     for module in network.modules():
         weight = getattr(module, "weight", None)
-        maps = isinstance(module, Convolution | TransposedConvolution | Up | ChannelLinear | nn.Linear)
-        if maps and isinstance(weight, nn.Parameter) and not weight.is_complex() and min(weight.shape[:2]) > 1:
+        if (
+            isinstance(module, MAPS)
+            and isinstance(weight, nn.Parameter)
+            and not weight.is_complex()
+            and min(weight.shape[:2]) > 1
+        ):
             kinds[id(weight)] = "matrix"
     for end in (getattr(module, name, None) for module in network.modules() for name in ENDS):
         for p in end.parameters() if isinstance(end, nn.Module) else ():
