@@ -30,7 +30,7 @@ CASES = {
                          for name, rate in (("mgno", 0.008), ("unet", 0.008), ("fno", 0.012))
                          for v in ("_target_=nwidth.training.Muon", f"lr={rate}")),
                        "+options.mgno.training.epochs=30", "+options.mgno.training.batch_size=40",
-                       "+options.unet.network.width=16", "+options.fno.training.epochs=40",
+                       "+options.unet.network.width=16", "+options.fno.training.epochs=35",
                        "+options.fno.network.width=24", "+options.fno.network.modes=12"],
     "burgers": ["surrogates=[mean,linear,kernel,pod_gp,reduced_basis,fno,neuralop_fno]", "training.epochs=100",
                 "split.val=100", "problem=burgers", "+options.fno.network.width=48", "training.batch_size=10"],

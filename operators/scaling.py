@@ -13,7 +13,8 @@ A step of Adam moves every entry of a matrix by about the rate, in a pattern tha
 the change of a sum over n channels grows with n, unless the rate falls with it, and a change of the output's weights
 adds up coherently, so they start smaller: Yang et al., Tensor programs V, arXiv:2203.03466, table 3. A spectral layer
 is one such matrix a mode; its norm as an operator is the largest of K^d of them, which for sub-Gaussian entries grows
-with (d log K)^(1/2): Li, Yoo and Yang, ICML 2025, arXiv:2506.19396, theorem 3.5. Modes and width multiply.
+with (d log K)^(1/2): Li, Yoo and Yang, ICML 2025, arXiv:2506.19396, theorem 3.5. Modes and width multiply. The step of
+Muon for a matrix has all singular values alike, the root of the width in size: its rate gets the root of the factor.
 """
 
 from __future__ import annotations

@@ -59,8 +59,8 @@ def make_optimizer(factory: Callable[..., Optimizer], network: nn.Module, *, cli
     if unfused and getattr(factory, "keywords", {}).get("fused"):
         factory = partial(factory, fused=False)
     cls = getattr(factory, "func", factory)
-    own = any(g["factor"] != 1 for g in groups)
-    if getattr(cls, "by_kind", False) or own:
+    own, by_kind = any(g["factor"] != 1 for g in groups), getattr(cls, "by_kind", False)
+    if by_kind or own:
         if cls is torch.optim.LBFGS:
             raise NWidthError(
                 "optimizer",
@@ -77,5 +77,8 @@ def make_optimizer(factory: Callable[..., Optimizer], network: nn.Module, *, cli
         fix = "take optimizer=muon, which leaves other parameters to AdamW" if "2D" in str(e) else ""
         raise NWidthError("optimizer", got=str(e).splitlines()[0][:120], expected="valid options", fix=fix) from None
     for group in optimizer.param_groups:
-        group["lr"] = group["lr"] * group.get("factor", 1.0)
+        factor = group.get("factor", 1.0)
+        if by_kind and group["kind"] == "matrix":
+            factor **= 0.5  # the norm of an orthogonal update grows with the root of the width, that of Adam's with it
+        group["lr"] = group["lr"] * factor
     return optimizer

@@ -1,11 +1,13 @@
 """Maximal-update scaling: the table of factors, and the coordinate check of Yang et al., appendix D.1."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
 from nwidth import Grid, NWidthError
 from nwidth.operators import FNO
+from nwidth.training import Muon
 from nwidth.training.optimizers import make_optimizer, parameter_groups
 
 GRID = Grid.make((64,))
@@ -52,21 +54,37 @@ def test_initial_weights():
     assert net(64, scaling="none").learning_rates() == []
 
 
-def change(width, scaling):
-    """How far the first step of Adam moves the output, root mean square."""
+def change(width, scaling, optimizer=torch.optim.Adam):
+    """How far the first step moves the output, root mean square."""
     model = net(width, scaling=scaling)
     x, y = torch.randn(2, 8, 1, 64, generator=torch.Generator().manual_seed(1))
-    optimizer = make_optimizer(lambda p: torch.optim.Adam(p, lr=1e-4), model)
+    optimizer = make_optimizer(partial(optimizer, lr=1e-4), model)
     before = model(x).detach()
     (model(x) - y).square().mean().backward()
     optimizer.step()
     return float((model(x) - before).square().mean().sqrt().detach())
 
 
-def test_the_first_step_moves_networks_of_any_width_alike():
-    scaled = [change(w, "mup") for w in (16, 64, 256)]
-    plain = [change(w, "none") for w in (16, 64, 256)]
+@pytest.mark.parametrize("optimizer", [torch.optim.Adam, Muon])
+def test_the_first_step_moves_networks_of_any_width_alike(optimizer):
+    scaled = [change(w, "mup", optimizer) for w in (16, 64, 256)]
+    plain = [change(w, "none", optimizer) for w in (16, 64, 256)]
     assert max(scaled) < 2 * min(scaled) and plain[2] > 10 * plain[0]
+
+
+def test_the_rate_of_an_orthogonal_update_falls_with_the_root_of_the_width():
+    """Its largest singular value is 0.2 lr width^(1/2), that of a step of Adam up to lr width."""
+    sizes = []
+    for width in (32, 128, 512):
+        model = net(width, modes=4, lifting=0, projection=0)
+        weight = model.blocks[0].skip.weight
+        before = weight.detach().clone()
+        optimizer = make_optimizer(partial(Muon, lr=0.1, weight_decay=0.0), model)
+        for p in model.parameters():
+            p.grad = torch.randn(p.shape, generator=torch.Generator().manual_seed(1))
+        optimizer.step()
+        sizes.append(float(torch.linalg.matrix_norm(weight.detach() - before, 2)))
+    assert max(sizes) < 1.2 * min(sizes)
 
 
 def test_what_has_no_rule_is_refused():
