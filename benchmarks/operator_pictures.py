@@ -54,10 +54,10 @@ def make(name: str) -> tuple[Dataset, list[str]]:
 
 def draw(page: str, data: Dataset, titles: list[str], steps: int) -> None:
     name, _, options = PICTURES[page]
-    rate = {"nsm": "1e-2", "nio": "1e-3"}.get(name, "4e-3")
+    rate = {"nsm": ["optimizer=adam", "optimizer.lr=1e-2"], "nio": ["optimizer=adamw", "optimizer.lr=1e-3"]}
     overrides = [f"surrogate.network.{k}={v}" for k, v in options.items()] + [
         f"training.steps={steps}", "training.batch_size=8", "training.val_every=100000", "training.device=cpu",
-        "training.progress=false", "training.tensorboard=false", f"optimizer.lr={rate}",
+        "training.progress=false", "training.tensorboard=false", *rate.get(name, []),
     ]  # fmt: skip
     surrogate = build(config("train", f"surrogate={name}", *overrides)["surrogate"])
     log = surrogate.fit(data[:140], None, seed=0)

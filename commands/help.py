@@ -17,7 +17,7 @@ split=random|ordered|parameter|time   split.test=0.1 split.val=0.1 split.seed=0 
 seed=0  threads=auto      randomness of the fit; CPU threads
 training.epochs=50        also steps, time_budget (s), batch_size, val_every, patience, clip, precision,
                           device, compile, time=channels|axis|rollout for time-dependent data
-loss=l2|h1  optimizer=adamw|adam  optimizer.lr=...  schedule=onecycle|cosine|step|constant
+loss=l2|h1  optimizer=muon|adamw|adam  optimizer.lr=...  schedule=onecycle|cosine|step|constant
 surrogate.KEY=VALUE       the surrogate's own options; print them with: nwidth train surrogate=NAME --cfg job
 problem=NAME              the equation, for reduced_basis on a file that does not say it
 hydra.run.dir=DIR         the run's folder; the same command with the same folder goes on after an interruption
