@@ -26,9 +26,9 @@ CASES = {
     "darcy": ["surrogates=[mean,linear,kernel,pod_gp]", "split.val=100"],
     "darcy_networks": ["surrogates=[mgno,unet,fno,neuralop_fno]", "split.val=0", "training.epochs=50",
                        f"training.symmetries={SYMMETRIES}", "training.average_symmetries=true",
-                       *(f"+options.{name}.optimizer.{v}"
-                         for name, rate in (("mgno", 0.008), ("unet", 0.008), ("fno", 0.012))
-                         for v in ("_target_=nwidth.training.Muon", f"lr={rate}")),
+                       *(f"+options.{name}.optimizer._target_=nwidth.training.Muon" for name in ("mgno", "unet", "fno")),
+                       "+options.mgno.optimizer.lr=0.008", "+options.unet.optimizer.lr=0.008",
+                       "+options.fno.optimizer.lr=0.012",
                        "+options.mgno.training.epochs=30", "+options.mgno.training.batch_size=40",
                        "+options.unet.network.width=16", "+options.fno.training.epochs=35",
                        "+options.fno.network.width=24", "+options.fno.network.modes=12"],
