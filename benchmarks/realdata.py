@@ -26,7 +26,7 @@ CASES = {
     "darcy": ["surrogates=[mean,linear,kernel,pod_gp]", "split.val=100"],
     "darcy_networks": ["surrogates=[mgno,unet,fno,neuralop_fno]", "split.val=0", "training.epochs=50",
                        f"training.symmetries={SYMMETRIES}", "training.average_symmetries=true",
-                       *(f"+options.{name}.optimizer._target_=nwidth.training.Muon" for name in ("mgno", "unet", "fno")),
+                       *(f"+options.{n}.optimizer._target_=nwidth.training.Muon" for n in ("mgno", "unet", "fno")),
                        "+options.mgno.optimizer.lr=0.008", "+options.unet.optimizer.lr=0.008",
                        "+options.fno.optimizer.lr=0.012",
                        "+options.mgno.training.epochs=30", "+options.mgno.training.batch_size=40",
