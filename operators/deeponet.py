@@ -16,7 +16,7 @@ from ..errors import NWidthError
 from .activations import activation as activation_named
 from .convolution import Convolution, boundaries
 from .interpolation import Interpolation
-from .pointwise import Coordinates
+from .pointwise import Coordinates, check_input
 
 BRANCHES = ("mlp", "conv")
 
@@ -65,13 +65,7 @@ class BasisExpansion(nn.Module):
         self.branch.append(MLP(sizes, activation))
 
     def forward(self, x: Tensor) -> Tensor:
-        d = self.grid.ndim
-        if x.ndim != d + 2 or x.shape[1] != self.in_channels:
-            raise NWidthError(
-                type(self).__name__,
-                got=f"x of shape {tuple(x.shape)}",
-                expected=f"(batch, {self.in_channels} channels, {d} space axes)",
-            )
+        check_input(type(self).__name__, x, self.in_channels, self.grid.ndim)
         return self.expand(self.coefficients(x), x.shape[2:])
 
     def coefficients(self, x: Tensor) -> Tensor:

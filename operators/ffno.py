@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..backends.grid import Grid
 from ..backends.transforms import Transform
 from ..errors import NWidthError
-from .pointwise import ChannelMLP, Coordinates
+from .pointwise import ChannelMLP, Coordinates, check_input
 from .spectral import SpectralConv
 
 
@@ -103,13 +103,7 @@ class FFNO(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        d = self.grid.ndim
-        if x.ndim != d + 2 or x.shape[1] != self.in_channels:
-            raise NWidthError(
-                "FFNO",
-                got=f"x of shape {tuple(x.shape)}",
-                expected=f"(batch, {self.in_channels} channels, {d} space axes)",
-            )
+        check_input("FFNO", x, self.in_channels, self.grid.ndim)
         v = self.lift.last((x if self.where is None else self.where(x)).movedim(1, -1))
         for i, feedforward in enumerate(self.feedforward):
             assert isinstance(feedforward, ChannelMLP)

@@ -21,6 +21,7 @@ from .pointwise import (
     SoftGating,
     add_skip_last,
     apply_last,
+    check_input,
     norm,
     skip_connection,
 )
@@ -157,13 +158,7 @@ class FNO(nn.Module):
         return rates(self, [mlp.linears[0] for mlp in inputs], self.width)
 
     def forward(self, x: Tensor) -> Tensor:
-        d = self.grid.ndim
-        if x.ndim != d + 2 or x.shape[1] != self.in_channels:
-            raise NWidthError(
-                "FNO",
-                got=f"x of shape {tuple(x.shape)}",
-                expected=f"(batch, {self.in_channels} channels, {d} space axes)",
-            )
+        check_input("FNO", x, self.in_channels, self.grid.ndim)
         v = self.lift.last((x if self.where is None else self.where(x)).movedim(1, -1))
         changes = [None] * len(self.blocks) if self.film is None else self.film(x)
         for block, change in zip(self.blocks, changes):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..backends.grid import Grid
 from ..errors import NWidthError
-from .pointwise import activation
+from .pointwise import activation, check_input
 
 MODELS = ("FNO", "TFNO", "UNO")
 
@@ -76,12 +76,7 @@ class NeuralopModel(nn.Module):
         self.register_state_dict_post_hook(_drop_metadata)
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim != self.ndim + 2 or x.shape[1] != self.in_channels:
-            raise NWidthError(
-                "NeuralopModel",
-                got=f"x of shape {tuple(x.shape)}",
-                expected=f"(batch, {self.in_channels} channels, {self.ndim} space axes)",
-            )
+        check_input("NeuralopModel", x, self.in_channels, self.ndim)
         if self.ndim > 1 and tuple(x.shape[2:]) != self.shape:
             warnings.warn(
                 f"neuraloperator changes resolution wrongly in {self.ndim}D: trained on {self.shape}, "

@@ -65,7 +65,7 @@ class NSM(nn.Module):
         where = torch.stack(torch.meshgrid(*s, indexing="ij"), -1)[None]
         places = analyse_last(self.transform, where, self.modes)  # (K, 1, d)
         self.register_buffer("places", places.to(torch.get_default_dtype()), persistent=False)
-        self.enter = nn.ModuleList([_linear(in_channels + grid.ndim, 4 * width), _linear(4 * width, width)])
+        self.lift = nn.ModuleList([_linear(in_channels + grid.ndim, 4 * width), _linear(4 * width, width)])
         weights = (torch.randn(count, width, width) / width**2 for _ in range(depth))
         self.weights = nn.ParameterList(nn.Parameter(w) for w in weights)
         self.across = nn.ModuleList(_linear(width, width) for _ in range(depth))
@@ -80,7 +80,7 @@ class NSM(nn.Module):
     def coefficients(self, a: Tensor) -> Tensor:
         """(K, B, C_out) from (K, B, C_in), modes flattened."""
         z = torch.cat([a, self.places.expand(-1, a.shape[1], -1)], -1)  # type: ignore[operator]
-        for linear in self.enter:
+        for linear in self.lift:
             z = self._at_points(linear(z))
         for weight, linear in zip(self.weights, self.across):
             z = self._at_points(torch.baddbmm(linear(z), z, weight))

@@ -14,7 +14,7 @@ from ..errors import NWidthError
 from .activations import activation as activation_named
 from .interpolation import Interpolation
 from .low_rank import Rank
-from .pointwise import ChannelLinear, ChannelMLP, Coordinates, apply_last
+from .pointwise import ChannelLinear, ChannelMLP, Coordinates, apply_last, check_input
 from .pointwise import norm as norm_named
 from .spectral import SpectralConv
 
@@ -148,13 +148,7 @@ class UNO(nn.Module):
         return found
 
     def forward(self, x: Tensor) -> Tensor:
-        d = self.grid.ndim
-        if x.ndim != d + 2 or x.shape[1] != self.in_channels:
-            raise NWidthError(
-                "UNO",
-                got=f"x of shape {tuple(x.shape)}",
-                expected=f"(batch, {self.in_channels} channels, {d} space axes)",
-            )
+        check_input("UNO", x, self.in_channels, self.grid.ndim)
         shapes = self.shapes(x.shape[2:])
         v = self.lift.last((x if self.where is None else self.where(x)).movedim(1, -1))
         left = []

@@ -10,27 +10,25 @@ from math import prod
 import torch
 from torch import Tensor
 
-from ..backends import Axis, Grid
+from ..backends import Grid
 from ..data import Dataset
 from ..errors import NWidthError
 from .direct import solve_directly
-from .elliptic import LARGE, EllipticProblem, conjugate_gradients
+from .elliptic import LARGE, conjugate_gradients
 from .media import Medium
 from .multigrid import Multigrid
-from .problem import sizes
 from .random_fields import RandomField, stream
-from .separable import Line, Separable
+from .separable import Separable
+from .sided_box import SidedBox
 from .stencils import Stencil, samples_first, samples_last
 
-SIDES = ("dirichlet", "neumann", "periodic")
-POINTS = ("cell", "nodal")
 SOLVERS = ("auto", "multigrid", "cg", "direct")
 MEAN = 1e-6  # the mean of f, relative to its size, that counts as zero
 PATIENCE = 60  # iterations after which ``auto`` turns to direct solves
 
 
 @dataclass(frozen=True, kw_only=True)
-class BoxProblem(EllipticProblem):
+class BoxProblem(SidedBox):
     """-div(a grad u) = f on [lo, hi]^d; on each side u = g, or a du/dn = g, or it is periodic.
 
     A subclass gives ``laws`` (its random input fields, in the order of the channels of ``Dataset.a``) and
@@ -38,11 +36,7 @@ class BoxProblem(EllipticProblem):
 
     Parameters
     ----------
-    ndim : the dimension d.
-    lo, hi : the box.
-    points : where the values are, ``cell`` centres or ``nodal`` points that include the ends. Periodic axes have
-        periodic points with either.
-    sides : ``dirichlet``, ``neumann`` or ``periodic``, one for all sides or a list: x lower, x upper, y lower, ..
+    ndim, lo, hi, points, sides : see ``SidedBox``.
     boundary : g, the value of u or the flux a du/dn out of the box: a number, one a side, or the law of a random
         field, whose values on each side count. The field is then the last channel of the inputs: on nodal axes its
         end values are g, on cell axes the line through its two outermost values, at the wall.
@@ -65,10 +59,6 @@ class BoxProblem(EllipticProblem):
     by a constant so that they do.
     """
 
-    lo: float = 0.0
-    hi: float = 1.0
-    points: str = "cell"
-    sides: str | Sequence[str] = "dirichlet"
     boundary: float | Sequence[float] | RandomField = 0.0
     forcing: float | RandomField = 1.0
     solver: str = "auto"
@@ -77,23 +67,10 @@ class BoxProblem(EllipticProblem):
     def __post_init__(self):
         super().__post_init__()
         name = type(self).__name__
-        for option in ("sides", "boundary"):
-            value = getattr(self, option)
-            if isinstance(value, Sequence) and not isinstance(value, str):
-                object.__setattr__(self, option, tuple(value))
-        for option, allowed in (("points", self.point_kinds), ("solver", SOLVERS)):
-            if getattr(self, option) not in allowed:
-                got = f"{option}={getattr(self, option)!r}"
-                raise NWidthError(name, got=got, expected="one of " + ", ".join(allowed))
-        every = (self.sides,) if isinstance(self.sides, str) else self.sides
-        pairs = self.side_pairs if len(every) in (1, 2 * self.ndim) else ()
-        unpaired = any("periodic" in pair and pair != ("periodic",) * 2 for pair in pairs)
-        if not pairs or unpaired or any(s not in SIDES for s in every):
-            raise NWidthError(
-                name,
-                got=f"sides={self.sides}",
-                expected=f"{', '.join(SIDES)}, one or {2 * self.ndim} of them, periodic in pairs",
-            )
+        if isinstance(self.boundary, Sequence) and not isinstance(self.boundary, str):
+            object.__setattr__(self, "boundary", tuple(self.boundary))
+        if self.solver not in SOLVERS:
+            raise NWidthError(name, got=f"solver={self.solver!r}", expected="one of " + ", ".join(SOLVERS))
         if isinstance(self.boundary, tuple) and len(self.boundary) != 2 * self.ndim:
             raise NWidthError(name, got=f"{len(self.boundary)} boundary values", expected=f"one or {2 * self.ndim}")
         for option in ("boundary", "forcing"):
@@ -103,25 +80,6 @@ class BoxProblem(EllipticProblem):
                 raise NWidthError(name, got=f"{option}={value}", expected="numbers or the law of a random field")
         if self.refine < 1 or (self.points == "cell" and self.refine % 2 == 0):
             raise NWidthError(name, got=f"refine={self.refine}", expected="1 or more, odd for cells")
-        if not self.hi > self.lo:
-            raise NWidthError(name, got=f"lo={self.lo}, hi={self.hi}", expected="lo < hi")
-
-    @property
-    def point_kinds(self) -> tuple[str, ...]:
-        """Kinds of points that the problem can be solved on."""
-        return POINTS
-
-    @property
-    def side_pairs(self) -> tuple[tuple[str, str], ...]:
-        """(lower, upper) for each axis."""
-        every = (self.sides,) if isinstance(self.sides, str) else tuple(self.sides)
-        every = every * (2 * self.ndim) if len(every) == 1 else every
-        return tuple(zip(every[::2], every[1::2]))
-
-    @property
-    def singular(self) -> bool:
-        """Whether constants solve the homogeneous problem."""
-        return all("dirichlet" not in pair for pair in self.side_pairs)
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -139,11 +97,6 @@ class BoxProblem(EllipticProblem):
     def mean(self, left: Tensor, right: Tensor) -> Tensor:
         """The coefficient between two points from theirs."""
         return 2 * left * right / (left + right)
-
-    def grid(self, resolution: int | Sequence[int]) -> Grid:
-        shape = sizes(resolution, self.ndim, 3 if self.points != "cell" else 2, type(self).__name__)
-        kinds = ["periodic" if "periodic" in pair else self.points for pair in self.side_pairs]
-        return Grid(tuple(Axis(k, n, self.lo, self.hi, x) for k, n, x in zip(kinds, shape, "xyzw")))
 
     def sample(self, indices: Sequence[int], seed: int, grid: Grid) -> Dataset:
         streams = [stream(seed, i) for i in indices]
@@ -206,25 +159,6 @@ class BoxProblem(EllipticProblem):
             faces.append(inner)
         return faces
 
-    def differences(self, u: Tensor, grid: Grid) -> list[Tensor]:
-        """Difference quotients across faces; u = 0 on all Dirichlet sides."""
-        free = self._free(grid, u)
-        return self._quotients(u if free is None else u * free, grid)
-
-    def adjoint(self, faces: Sequence[Tensor], grid: Grid) -> Tensor:
-        """Minus the divergence of face values, 0 at the nodes of Dirichlet sides."""
-        out = torch.zeros((), dtype=faces[0].dtype, device=faces[0].device)
-        for i, (q, axis) in enumerate(zip(faces, grid.axes)):
-            dim = i - grid.ndim
-            if axis.kind == "periodic":
-                change = q - q.roll(1, dim)
-            else:
-                wall = None if axis.kind == "cell" else torch.zeros_like(q.narrow(dim, 0, 1))
-                change = torch.diff(q, dim=dim, prepend=wall, append=wall)
-            out = out - change / axis.spacing
-        free = self._free(grid, out)
-        return out if free is None else out * free
-
     def source(self, inputs: Dataset) -> Tensor:
         """f and what the boundary data contribute, in the rows of the unknowns: (N or 1, 1, *space)."""
         grid: Grid = inputs.grid  # type: ignore[assignment]
@@ -269,10 +203,6 @@ class BoxProblem(EllipticProblem):
     def dual_norm2(self, r: Tensor, inputs: Dataset) -> Tensor:
         """As in ``EllipticProblem``, on the unknowns."""
         return super().dual_norm2(r[self._unknowns(inputs.grid)], inputs)  # type: ignore[arg-type]
-
-    def lines(self, grid: Grid) -> list[Line]:
-        """Each axis with its conditions: what separates the Laplacian."""
-        return [Line(axis, *pair) for axis, pair in zip(grid.axes, self.side_pairs)]
 
     def couplings(self, inputs: Dataset) -> list[Tensor]:
         """A on the unknowns (nodes of Dirichlet sides are left out), as ``Stencil.from_couplings`` wants it."""
@@ -325,12 +255,6 @@ class BoxProblem(EllipticProblem):
         u[inner] = self._invert(inputs, f[inner])
         return self.complete(self._centred(u, self._volume(inputs.grid, f)), inputs)  # type: ignore[arg-type]
 
-    def _centred(self, u: Tensor, volume: Tensor) -> Tensor:
-        """u without its mean where the problem does not determine it."""
-        if not self.singular:
-            return u
-        return u - (u * volume).sum(tuple(range(1, u.ndim)), keepdim=True) / volume.sum()
-
     def _invert(self, inputs: Dataset, f: Tensor) -> Tensor:
         """A^(-1) f on the unknowns."""
         if self.solver == "direct":
@@ -380,43 +304,6 @@ class BoxProblem(EllipticProblem):
             )
         return f - mean * volume
 
-    def _widths(self, grid: Grid, i: int, like: Tensor) -> Tensor | None:
-        """Widths of the cells along axis i relative to the spacing; None where all are 1."""
-        axis, pair = grid.axes[i], self.side_pairs[i]
-        if axis.kind != "nodal" or "neumann" not in pair:
-            return None
-        w = torch.ones(axis.n, dtype=like.dtype, device=like.device)
-        for end, side in zip((0, -1), pair):
-            w[end] = 0.5 if side == "neumann" else 1.0
-        return w.view(-1, *(1,) * (grid.ndim - 1 - i))
-
-    def _volume(self, grid: Grid, like: Tensor, without: int | None = None) -> Tensor:
-        """Volumes of the cells relative to a whole one; of their faces across the axis ``without``."""
-        shape = [1 if i == without else n for i, n in enumerate(grid.shape)]
-        out = torch.ones(shape, dtype=like.dtype, device=like.device)
-        for i in range(grid.ndim):
-            if i != without and (w := self._widths(grid, i, like)) is not None:
-                out = out * w
-        return out
-
-    def _unknowns(self, grid: Grid) -> tuple[slice, ...]:
-        """The part of (N, 1, *space) that is solved for."""
-        parts = [slice(None), slice(None)]
-        for axis, (lower, upper) in zip(grid.axes, self.side_pairs):
-            nodal = axis.kind == "nodal"
-            last = axis.n - 1 if nodal and upper == "dirichlet" else axis.n
-            parts.append(slice(1 if nodal and lower == "dirichlet" else 0, last))
-        return tuple(parts)
-
-    def _free(self, grid: Grid, like: Tensor) -> Tensor | None:
-        """1 where u is solved for, 0 where it is given; None where it is given nowhere."""
-        inner = self._unknowns(grid)
-        if all(s.stop == n and not s.start for s, n in zip(inner[2:], grid.shape)):
-            return None
-        out = torch.zeros(grid.shape, dtype=like.dtype, device=like.device)
-        out[inner[2:]] = 1
-        return out
-
     def _wall(self, inputs: Dataset, i: int, end: int) -> Tensor | None:
         """g on one side, with one entry along axis i; None where it is zero."""
         if isinstance(self.boundary, RandomField):
@@ -429,12 +316,6 @@ class BoxProblem(EllipticProblem):
         like: Tensor = inputs.a  # type: ignore[assignment]
         shape = [1 if j == i else n for j, n in enumerate(inputs.grid.shape)]
         return torch.full((1, 1, *shape), value, dtype=like.dtype, device=like.device) if value else None
-
-    def _at_end(self, slab: Tensor, i: int, end: int, grid: Grid) -> Tensor:
-        """A field that is ``slab`` at one end of axis i and zero elsewhere."""
-        n, dim = grid.shape[i], i - grid.ndim
-        rest = slab.new_zeros(*slab.shape[:dim], n - 1, *slab.shape[dim:][1:])
-        return torch.cat([slab, rest] if end == 0 else [rest, slab], dim)
 
     def _prescribed(self, inputs: Dataset) -> Tensor | None:
         """g at the nodes of Dirichlet sides, zero elsewhere; None where it is zero."""
@@ -451,19 +332,3 @@ class BoxProblem(EllipticProblem):
                 part = out.narrow(i - grid.ndim, 0 if end == 0 else axis.n - 1, 1)
                 part.copy_(torch.zeros((), dtype=out.dtype) if wall is None else wall)
         return out if given else None
-
-    def _quotients(self, u: Tensor, grid: Grid, walls: Sequence[Sequence[Tensor | None]] | None = None) -> list[Tensor]:
-        """Difference quotients across faces, with these values at the walls of cells (zero without)."""
-        out = []
-        for i, axis in enumerate(grid.axes):
-            dim = i - grid.ndim
-            if axis.kind == "periodic":
-                change = u.roll(-1, dim) - u
-            elif axis.kind == "cell":
-                zero = torch.zeros_like(u.narrow(dim, 0, 1))
-                first, last = (zero if w is None else w.expand_as(zero) for w in (walls[i] if walls else (None, None)))
-                change = torch.diff(u, dim=dim, prepend=first, append=last)
-            else:
-                change = torch.diff(u, dim=dim)
-            out.append(change / axis.spacing)
-        return out

@@ -21,7 +21,7 @@ class Muon(Optimizer):
 
     O(B) = U V', B = U S V', to within a third or so by ``iterations`` Newton-Schulz steps: every direction of a matrix
     moves alike. That of a convolution is the matrix from its inputs at all points of the stencil. The factor gives
-    updates about the size of AdamW's: rates of once to ten times its own suit. All else (biases, gates, spectral
+    updates about the size of AdamW's: rates of a few times its own suit. All else (biases, gates, spectral
     weights, the first and last maps) is updated by AdamW with ``betas``, ``eps``, ``fused`` and the same lr and decay.
     The gradients of most modes' matrices are nearly noise, which orthogonalised would move them at full size.
 

@@ -12,10 +12,11 @@ from ...backends import Grid
 from ...backends.transforms import Basis, ChebyshevBasis, CosineBasis, FourierBasis, SineBasis, Transform
 from ...data import Dataset
 from ...errors import NWidthError
-from ..box import POINTS, BoxProblem
+from ..box import BoxProblem
 from ..collocation import solve_by_collocation
 from ..random_fields import MaternField, RandomField
 from ..separable import Separable, times
+from ..sided_box import POINTS
 
 SCHEMES = ("spectral", "difference")
 

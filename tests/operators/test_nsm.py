@@ -58,7 +58,7 @@ def formula(i, *shape):
 
 def carry(net, kinds, modes, width, depth):
     """Give ``net`` the authors' parameters: theirs are named Dense_0 .. (bias, kernel), then SpectralConv_0 .."""
-    linears = [*net.enter, *net.across, *net.leave, net.project]
+    linears = [*net.lift, *net.across, *net.leave, net.project]
     with torch.no_grad():
         for j, linear in enumerate(linears):
             b, a = linear.weight.shape

@@ -119,8 +119,11 @@ def test_groups_of_networks():
         kinds = {g["kind"]: g["params"] for g in parameter_groups(stencils)}
         assert kinds.keys() == {"matrix", "other"} and any(p.ndim == 4 for p in kinds["matrix"])
         assert all(p.ndim < 4 or min(p.shape[:2]) == 1 for p in kinds["other"])
-    theirs = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 3), torch.nn.Conv1d(1, 3, 3), torch.nn.Linear(3, 1))
-    assert [tuple(g["params"][0].shape) for g in parameter_groups(theirs) if g["kind"] == "matrix"] == [(3, 2, 3, 3)]
+    linear = torch.nn.Linear
+    theirs = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 3), torch.nn.Conv1d(1, 3, 3), linear(3, 1))
+    theirs.extend([linear(4, 4, dtype=torch.complex64)])
+    (matrices,) = (g["params"] for g in parameter_groups(theirs) if g["kind"] == "matrix")
+    assert [tuple(p.shape) for p in matrices] == [(3, 2, 3, 3)]
     with pytest.raises(NWidthError, match="muon"):
         make_optimizer(partial(torch.optim.Muon, lr=0.1), net)
     with pytest.raises(NWidthError, match="without kinds"):
