@@ -38,6 +38,7 @@ class Muon(Optimizer):
         momentum: float = 0.95,
         nesterov: bool = True,
         iterations: int = 5,
+        largest: int | None = None,
         weight_decay: float = 0.01,
         betas: Sequence[float] = (0.9, 0.999),
         eps: float = 1e-8,
@@ -55,6 +56,8 @@ class Muon(Optimizer):
         groups = list(params)
         if not all(isinstance(g, dict) and "kind" in g for g in groups):
             raise NWidthError("Muon", got="parameters without kinds", expected="parameter_groups(network)")
+        if largest is not None:
+            groups = [part for g in groups for part in by_size(g, largest)]
         defaults = {
             "lr": lr,
             "momentum": momentum,
@@ -124,6 +127,15 @@ class Muon(Optimizer):
             eps=group["eps"],
             maximize=False,
         )
+
+
+def by_size(group: dict[str, Any], largest: int) -> list[dict[str, Any]]:
+    """A group of matrices apart from those whose smaller side is over ``largest``, which are of the kind other."""
+    params = list(group["params"])
+    small = [p for p in params if group["kind"] != "matrix" or min(p.flatten(1).shape) <= largest]
+    rest = [p for p in params if all(p is not q for q in small)]
+    parts = [{**group, "params": small}, {**group, "params": rest, "kind": "other"}]
+    return [part for part in parts if part["params"]]
 
 
 def orthogonalised(b: Tensor, iterations: int = 5) -> Tensor:

@@ -58,7 +58,9 @@ def make_optimizer(factory: Callable[..., Optimizer], network: nn.Module, *, cli
     unfused = clipped_mixed or any(p.is_complex() for p in network.parameters())
     if unfused and getattr(factory, "keywords", {}).get("fused"):
         factory = partial(factory, fused=False)
-    cls = getattr(factory, "func", factory)
+    cls: Any = factory
+    while isinstance(cls, partial):  # one of a partial that was looked into stays nested
+        cls = cls.func
     own, by_kind = any(g["factor"] != 1 for g in groups), getattr(cls, "by_kind", False)
     if by_kind or own:
         if cls is torch.optim.LBFGS:

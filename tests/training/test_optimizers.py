@@ -99,6 +99,9 @@ def test_complex_parameters_are_updated_as_by_adamw(optimizer):
     nets = [torch.nn.ParameterList([torch.ones(5), torch.ones(5, dtype=torch.complex64)]) for _ in range(2)]
     a = make_optimizer(partial(optimizer, lr=0.1, weight_decay=0.3), nets[0])
     b = torch.optim.AdamW(nets[1].parameters(), lr=0.1, weight_decay=0.3)
+    looked_into = partial(optimizer, lr=0.1, weight_decay=0.3, fused=True)
+    assert looked_into.__dict__ == {}  # as a copy does; a partial of it is then nested
+    assert type(make_optimizer(looked_into, nets[0])) is type(a)
     for g in torch.randn(4, 5):
         for net in nets:
             net[0].grad, net[1].grad = g.clone(), torch.complex(g, g.flip(0))
