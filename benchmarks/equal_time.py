@@ -1,8 +1,8 @@
 """Neural operators at equal training time: error, parameters, memory and steps of each, three seeds, one thread.
 
     python benchmarks/equal_time.py [--problems darcy,burgers,navier_stokes] [--operators fno,mgno,...]
-                                    [--optimizers adamw,muon] [--seconds 60] [--seeds 0,1,2] [--out runs/equal_time]
-                                    [--pages docs/operators]
+                                    [--optimizers adamw,muon] [--rates 0.002,0.004] [--seconds 60] [--seeds 0,1,2]
+                                    [--out runs/equal_time] [--pages docs/operators]
 
 Every operator has the defaults of its config, the rate of the optimiser's, and the same seconds of processor time,
 validation included, in which its schedule runs to the end. Data are those of the small recipes darcy_rough (at
@@ -60,12 +60,16 @@ def parts(name: str, resolution: int | None, folder: Path) -> tuple[Dataset, Dat
     return data[:trained], data[trained : trained + min(rest, SELECT)], data[trained + rest :]
 
 
+def rate(key: dict) -> list[str]:
+    return [] if key["rate"] is None else [f"optimizer.lr={key['rate']}"]
+
+
 def measure(key: dict, sets: tuple[Dataset, Dataset, Dataset], file: Path) -> None:
     """One fit and its line; runs in a process of its own."""
     torch.set_num_threads(1)
     train, val, test = sets
     c = config(
-        "train", f"surrogate={key['operator']}", f"optimizer={key['optimizer']}",
+        "train", f"surrogate={key['operator']}", f"optimizer={key['optimizer']}", *rate(key),
         f"loss={PROBLEMS[key['problem']][2]}", "training.steps=1000000",
         f"training.time_budget={key['seconds']}", "training.clock=processor", "training.batch_size=8",
         "training.device=cpu", "training.progress=false", "training.tensorboard=false",
@@ -86,7 +90,7 @@ def finished(file: Path) -> list[dict]:
     found = []
     for text in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
         try:
-            found.append({"optimizer": "adamw", **json.loads(text)})
+            found.append({"optimizer": "adamw", "rate": None, **json.loads(text)})
         except json.JSONDecodeError:
             print(f"a broken line of {file} is left out")
     return found
@@ -137,6 +141,7 @@ def main() -> None:
     parser.add_argument("--problems", default=",".join(PROBLEMS))
     parser.add_argument("--operators", default=",".join(OPERATORS))
     parser.add_argument("--optimizers", default="adamw,muon")
+    parser.add_argument("--rates", default="", help="learning rates; none: each optimiser's own")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--resolution", type=int, default=None)
@@ -150,9 +155,10 @@ def main() -> None:
     for name in args.problems.split(","):
         shared = {"problem": name, "seconds": args.seconds, "resolution": args.resolution}
         sets = parts(name, args.resolution, args.out)
+        rates = [float(r) for r in args.rates.split(",") if r] or [None]
         for seed in map(int, args.seeds.split(",")):
-            for operator, optimizer in product(args.operators.split(","), args.optimizers.split(",")):
-                key = {**shared, "operator": operator, "optimizer": optimizer, "seed": seed}
+            for operator, optimizer, lr in product(args.operators.split(","), args.optimizers.split(","), rates):
+                key = {**shared, "operator": operator, "optimizer": optimizer, "rate": lr, "seed": seed}
                 if any(key.items() <= line.items() for line in finished(file)):
                     continue
                 process = processes.Process(target=measure, args=(key, sets, file))
@@ -160,7 +166,7 @@ def main() -> None:
                 process.join()
                 if process.exitcode:
                     raise SystemExit(f"{name} {operator} seed {seed} failed")
-                print(f"{name} {operator} {optimizer} seed {seed}: {finished(file)[-1]['error']:.4f}", flush=True)
+                print(f"{name} {operator} {optimizer} {lr} seed {seed}: {finished(file)[-1]['error']:.4f}", flush=True)
         rows: dict[str, list[dict]] = {}
         for line in finished(file):
             if shared.items() <= line.items():

@@ -50,7 +50,7 @@ def paired(folder: str, width: int, n: int, patch: int):
     more = -n % (16 * patch)
     options = {"d_model": width, "num_token": 4, "num_basis": 12, "in_dim": 1, "out_dim": 1}
     peer = Model(SimpleNamespace(**options, patch_size=f"{patch},{patch}", padding=f"{more},{more}"))
-    ours = LSM(1, 1, Grid.make((n, n), kind="nodal"), width=width, levels=5, patch=patch)
+    ours = LSM(1, 1, Grid.make((n, n), kind="nodal"), width=width, levels=5, patch=patch, norm="batch")
     names, theirs, state = renamed(), peer.state_dict(), ours.state_dict()
     for key, value in state.items():
         module, _, leaf = key.rpartition(".")

@@ -26,7 +26,7 @@ class LSM(nn.Module):
         x   = x + softmax_t <Q x, t> t                              each point from the tokens
 
     Wu, Hu, Luo, Wang and Long, Solving high-dimensional PDEs with Latent Spectral Models, ICML 2023, arXiv:2301.12664,
-    section 3. The U-Net has batch norm, ReLU, maxima and interpolation.
+    section 3. The U-Net has ReLU, maxima, interpolation, and batch norm in the paper.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class LSM(nn.Module):
         the paper's choice on square grids.
     basis, tokens, heads : K, M, and the number of heads, whose tokens are vectors of width/heads channels.
     projection : hidden channels of Q.
-    norm : of the U-Net: none, batch, instance or group.
+    norm : of the U-Net: none, batch, instance or group (all channels over space).
     activation : of the U-Net (gelu, relu, silu, tanh, sin, identity); that of Q is gelu.
     boundary : auto (periodic axes periodic, others zero), zero, periodic, reflect, or one for each axis.
 
@@ -64,7 +64,7 @@ class LSM(nn.Module):
         tokens: int = 4,
         heads: int = 8,
         projection: int = 128,
-        norm: str = "batch",
+        norm: str = "group",
         activation: str = "relu",
         boundary: str | Sequence[str] = "auto",
     ):

@@ -25,6 +25,10 @@ class Muon(Optimizer):
     weights, the first and last maps) is updated by AdamW with ``betas``, ``eps``, ``fused`` and the same lr and decay.
     The gradients of most modes' matrices are nearly noise, which orthogonalised would move them at full size.
 
+    The work of O(B) grows with the cube of the smaller side, whatever the batch. Where that side is above ``largest``
+    it would cost more than the gradients on the small batches and few points of a CPU: AdamW moves those matrices too,
+    at lr / 4. None orthogonalises all, which pays on large batches.
+
     ``params`` are groups with a ``kind``, as ``parameter_groups`` gives: matrix or other.
     Jordan et al. (2024), Muon; Liu et al., Muon is scalable, arXiv:2502.16982, equation 4 (the factor).
     """
@@ -38,7 +42,7 @@ class Muon(Optimizer):
         momentum: float = 0.95,
         nesterov: bool = True,
         iterations: int = 5,
-        largest: int | None = None,
+        largest: int | None = 128,
         weight_decay: float = 0.01,
         betas: Sequence[float] = (0.9, 0.999),
         eps: float = 1e-8,
@@ -51,13 +55,15 @@ class Muon(Optimizer):
                 got=f"lr={lr}, momentum={momentum}, iterations={iterations}, weight_decay={weight_decay}, eps={eps}",
                 expected="lr > 0, 0 <= momentum < 1, iterations >= 1, weight_decay >= 0, eps > 0",
             )
+        if largest is not None and largest < 0:
+            raise NWidthError("Muon", got=f"largest={largest}", expected="a side of a matrix, or null for all of them")
         if len(betas) != 2 or not all(0 <= b < 1 for b in betas):
             raise NWidthError("Muon", got=f"betas={betas}", expected="two numbers from 0 to below 1")
         groups = list(params)
         if not all(isinstance(g, dict) and "kind" in g for g in groups):
             raise NWidthError("Muon", got="parameters without kinds", expected="parameter_groups(network)")
         if largest is not None:
-            groups = [part for g in groups for part in by_size(g, largest)]
+            groups = [part for g in groups for part in by_size(g, largest, g.get("lr", lr) / 4)]
         defaults = {
             "lr": lr,
             "momentum": momentum,
@@ -129,12 +135,13 @@ class Muon(Optimizer):
         )
 
 
-def by_size(group: dict[str, Any], largest: int) -> list[dict[str, Any]]:
-    """A group of matrices apart from those whose smaller side is over ``largest``, which are of the kind other."""
-    params = list(group["params"])
-    small = [p for p in params if group["kind"] != "matrix" or min(p.flatten(1).shape) <= largest]
-    rest = [p for p in params if all(p is not q for q in small)]
-    parts = [{**group, "params": small}, {**group, "params": rest, "kind": "other"}]
+def by_size(group: dict[str, Any], largest: int, lr: float) -> list[dict[str, Any]]:
+    """The group without matrices whose smaller side is above ``largest``, and those, of kind other, with their ``lr``."""
+    small: list[Tensor] = []
+    rest: list[Tensor] = []
+    for p in group["params"]:
+        (rest if group["kind"] == "matrix" and min(p.flatten(1).shape) > largest else small).append(p)
+    parts = [{**group, "params": small}, {**group, "params": rest, "kind": "other", "lr": lr}]
     return [part for part in parts if part["params"]]
 
 

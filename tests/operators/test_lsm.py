@@ -76,7 +76,8 @@ def fill(net):
 
 @pytest.mark.parametrize(("shape", "patch", "training"), PUBLISHED, ids=str)
 def test_equals_the_published_model(shape, patch, training):
-    net = LSM(2, 1, Grid.make(shape, kind="nodal"), width=8, levels=5, patch=patch, basis=4, tokens=3).double()
+    options = {"levels": 5, "patch": patch, "basis": 4, "tokens": 3, "norm": "batch"}
+    net = LSM(2, 1, Grid.make(shape, kind="nodal"), width=8, **options).double()
     fill(net)
     count = torch.Size(shape).numel()
     t = torch.arange(2 * count, dtype=torch.float64).view(1, 2, *shape)
@@ -88,7 +89,7 @@ def test_equals_the_published_model(shape, patch, training):
 
 @pytest.mark.parametrize(("shape", "width", "count"), [((64, 64), 64, 19_187_457), ((64, 64, 64), 32, 13_457_441)])
 def test_has_the_published_number_of_parameters(shape, width, count):
-    net = LSM(1, 1, Grid.make(shape, kind="nodal"), width=width, levels=5)
+    net = LSM(1, 1, Grid.make(shape, kind="nodal"), width=width, levels=5, norm="batch")
     assert sum(p.numel() for p in net.parameters()) == count
 
 

@@ -1,5 +1,6 @@
 """Muon against its formula and torch's own, L-BFGS on a quadratic, plateaus, groups."""
 
+import copy
 from functools import partial
 
 import pytest
@@ -108,6 +109,28 @@ def test_complex_parameters_are_updated_as_by_adamw(optimizer):
         a.step()
         b.step()
     assert all(torch.allclose(p, q, atol=1e-6) for p, q in zip(*nets)) and bool((nets[0][1].imag.abs() > 0.1).any())
+
+
+def test_large_matrices_move_by_adamw_at_a_quarter_of_the_rate():
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.Conv1d(6, 5, 3), torch.nn.Linear(6, 6))
+    theirs = copy.deepcopy(net)
+    optimizer = make_optimizer(partial(Muon, lr=0.1, weight_decay=0.3, largest=4), net)
+    assert {p.shape for g in optimizer.param_groups if g["kind"] == "matrix" for p in g["params"]} == {(6, 4)}
+    rest = [{"params": [theirs[i].weight for i in (1, 2)], "lr": 0.025}]
+    adamw = torch.optim.AdamW([*rest, {"params": [m.bias for m in theirs]}], lr=0.1, weight_decay=0.3)
+    for _ in range(4):
+        for p, q in zip(net.parameters(), theirs.parameters()):
+            p.grad = torch.randn_like(p)
+            q.grad = p.grad.clone()
+        optimizer.step()
+        adamw.step()
+    same = [torch.allclose(p, q, atol=1e-6) for p, q in zip(net.parameters(), theirs.parameters())]
+    assert same == [False, True, True, True, True, True]
+    everything = make_optimizer(partial(Muon, largest=None), net).param_groups
+    assert sum(g["kind"] == "matrix" for g in everything) == 1 and len(everything[0]["params"]) == 3
+    with pytest.raises(NWidthError, match="largest=-1"):
+        make_optimizer(partial(Muon, largest=-1), net)
 
 
 def test_groups_of_networks():
