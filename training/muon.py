@@ -136,7 +136,7 @@ class Muon(Optimizer):
 
 
 def by_size(group: dict[str, Any], largest: int, lr: float) -> list[dict[str, Any]]:
-    """The group without matrices whose smaller side is above ``largest``, and those, of kind other, with their ``lr``."""
+    """The group but matrices whose smaller side is above ``largest``, and those: of kind other, with their ``lr``."""
     small: list[Tensor] = []
     rest: list[Tensor] = []
     for p in group["params"]:
