@@ -30,13 +30,13 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import torch
+from configs import config
 from matplotlib.ticker import NullFormatter
 from nwidth import NWidthError
 from nwidth.build import build
 from nwidth.data import Dataset, open_dataset, save_dataset
 from nwidth.data.metrics import relative_l2
 from nwidth.training.measure import fit_and_time
-from t1_accuracy import config
 
 PROBLEMS = {  # recipe, training samples, loss, rate
     "darcy": ("darcy_rough_small", 400, "h1"),

@@ -17,13 +17,13 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import torch
+from configs import config
 from inverse_problem import observations
 from nwidth.backends import Grid
 from nwidth.build import build
 from nwidth.data import Dataset
 from nwidth.data.metrics import relative_l2
 from nwidth.solvers import Darcy, GaussianField, LogNormal, Poisson
-from t1_accuracy import config
 
 PAGES = Path(__file__).parent.parent / "docs" / "operators"
 PICTURES = {  # page: surrogate, data, options of the network

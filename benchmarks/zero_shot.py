@@ -11,21 +11,18 @@ import tempfile
 from pathlib import Path
 
 import torch
-from hydra import compose, initialize_config_module
+from configs import config
 from nwidth.build import build
 from nwidth.data.metrics import relative_l2
 from nwidth.solvers import Darcy
-from omegaconf import OmegaConf
 
 
 def main(samples: int = 600, epochs: int = 30) -> None:
     torch.set_num_threads(1)
     problem = Darcy()
-    with initialize_config_module("nwidth.conf", version_base="1.3"):
-        config = compose("train", overrides=["surrogate=fno", f"training.epochs={epochs}"])
     coarse = problem.simulate(range(samples + 100), 0, problem.grid(32)).to(dtype=torch.float32)
     fine = problem.simulate(range(samples, samples + 50), 0, problem.grid(64)).to(dtype=torch.float32)
-    fno = build(OmegaConf.to_container(config, resolve=True)["surrogate"])
+    fno = build(config("train", "surrogate=fno", f"training.epochs={epochs}")["surrogate"])
     with tempfile.TemporaryDirectory() as folder:
         log = fno.fit(coarse[:samples], coarse[samples + 50 :], seed=0, folder=Path(folder))
     errors = {}
