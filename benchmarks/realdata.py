@@ -30,7 +30,8 @@ CASES = {
                        "+options.unet.training.epochs=45", "+options.unet.network.width=16",
                        "+options.fno.optimizer.lr=0.012", "+options.fno.training.epochs=30",
                        "+options.fno.network.width=24", "+options.fno.network.modes=12"],
-    "darcy_defaults": ["surrogates=[unet,lsm,deeponet,pod_deeponet]", "split.val=100", "training.epochs=50", "seeds=[0]"],
+    "darcy_defaults": ["surrogates=[unet,lsm,deeponet,pod_deeponet]", "split.val=100", "seeds=[0]",
+                       "training.epochs=50"],
     "burgers": ["surrogates=[mean,linear,kernel,pod_gp,reduced_basis,fno,neuralop_fno]", "training.epochs=100",
                 "split.val=100", "problem=burgers", "+options.fno.network.width=48", "training.batch_size=10"],
 }  # fmt: skip
