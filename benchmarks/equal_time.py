@@ -44,6 +44,7 @@ PROBLEMS = {  # recipe, training samples, loss, rate
     "navier_stokes": ("navier_stokes_1e-3_small", 150, "l2"),
 }
 OPERATORS = ("fno", "tfno", "ffno", "uno", "mgno", "lsm", "unet", "t1", "t1u", "deeponet")
+NAMES = {"adamw": "AdamW", "muon": "Muon"}
 RATES = {"adamw": (0.002, 0.004, 0.008), "muon": (0.008,)}
 SELECT = 50  # validation samples at most
 FIGURES = ("error", "parameters", "peak_memory_mb", "training_cpu_seconds", "steps")
@@ -183,7 +184,7 @@ def main() -> None:
             tried = [fit({**pair, "rate": rate, "seed": first}, sets, file) for rate in RATES[optimizer]]
             best = min(tried, key=validation)
             rest = [fit({**pair, "rate": best["rate"], "seed": seed}, sets, file) for seed in others]
-            rows[f"{operator}, {optimizer} {best['rate']}"] = [best, *rest]
+            rows[f"{operator}, {NAMES[optimizer]} {best['rate']}"] = [best, *rest]
         print(f"\n{name}, {args.seconds:.0f} CPU-seconds of training, {sets[0].grid.describe()}")
         table(rows)
         if args.pages is not None:
