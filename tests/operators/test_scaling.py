@@ -79,7 +79,7 @@ def test_the_rate_of_an_orthogonal_update_falls_with_the_root_of_the_width():
         model = net(width, modes=4, lifting=0, projection=0)
         weight = model.blocks[0].skip.weight
         before = weight.detach().clone()
-        optimizer = make_optimizer(partial(Muon, lr=0.1, weight_decay=0.0), model)
+        optimizer = make_optimizer(partial(Muon, lr=0.1, weight_decay=0.0, largest=None), model)
         for p in model.parameters():
             p.grad = torch.randn(p.shape, generator=torch.Generator().manual_seed(1))
         optimizer.step()

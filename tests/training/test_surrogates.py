@@ -100,7 +100,7 @@ def test_data_of_another_kind_are_refused(name, kind, data):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_config_lists_every_option_so_that_overrides_need_no_plus(name):
-    """A surrogate's YAML names all its constructor's arguments, for each class in it."""
+    """A surrogate's YAML names all its constructor's arguments, for each class in it, but those that a fit gives."""
 
     def check(node):
         if isinstance(node, dict):
@@ -108,7 +108,7 @@ def test_the_config_lists_every_option_so_that_overrides_need_no_plus(name):
                 module, _, cls = node["_target_"].rpartition(".")
                 target = getattr(__import__(module, fromlist=[cls]), cls)
                 if target.__module__.startswith("nwidth"):
-                    given = set(inspect.signature(target).parameters) - {"in_channels", "out_channels", "grid"}
+                    given = set(inspect.signature(target).parameters) - {"in_channels", "out_channels", "grid", "params"}
                     missing = given - set(node)
                     assert not missing, f"{node['_target_']} has options that {name}.yaml does not list: {missing}"
             for value in node.values():
