@@ -108,8 +108,8 @@ def test_the_config_lists_every_option_so_that_overrides_need_no_plus(name):
                 module, _, cls = node["_target_"].rpartition(".")
                 target = getattr(__import__(module, fromlist=[cls]), cls)
                 if target.__module__.startswith("nwidth"):
-                    given = set(inspect.signature(target).parameters) - {"in_channels", "out_channels", "grid", "params"}
-                    missing = given - set(node)
+                    given = {"in_channels", "out_channels", "grid", "params"}
+                    missing = set(inspect.signature(target).parameters) - given - set(node)
                     assert not missing, f"{node['_target_']} has options that {name}.yaml does not list: {missing}"
             for value in node.values():
                 check(value)
