@@ -6,9 +6,9 @@
 
 Every operator has the defaults of its config and the same seconds of processor time, validation included, in which its
 schedule runs to the end. Muon has its default rate; AdamW of ``RATES`` the one with the least validation error of the
-first seed. Data are those of the small recipes darcy_rough (at
-``--resolution``, 64 x 64 in the recipe), burgers and navier_stokes_1e-3; the loss is H1 on Darcy and L2 elsewhere;
-batches of 8; 50 samples select the weights, and the test samples are read once. Each fit has a process of its own, for
+first seed. Data are those of the small recipes darcy_rough (at ``--resolution``, 64 x 64 in the recipe), burgers and
+navier_stokes_1e-3; the loss is H1 on Darcy and L2 elsewhere; batches of 8; 50 samples select the weights, and the test
+samples are read once. Each fit has a process of its own, for
 its memory. Finished fits are lines of ``results.jsonl`` in ``--out``: an interrupted script goes on, and more operators
 or seeds are added to what is there. Tables are printed, and ``equal_time_PROBLEM.png`` is drawn in ``--pages``, each
 operator with the optimiser of the smaller validation error: that error over time, and the test error against parameters
@@ -38,7 +38,7 @@ from nwidth.data import Dataset, open_dataset, save_dataset
 from nwidth.data.metrics import relative_l2
 from nwidth.training.measure import fit_and_time
 
-PROBLEMS = {  # recipe, training samples, loss, rate
+PROBLEMS = {  # recipe, training samples, loss
     "darcy": ("darcy_rough_small", 400, "h1"),
     "burgers": ("burgers_small", 400, "l2"),
     "navier_stokes": ("navier_stokes_1e-3_small", 150, "l2"),
@@ -93,16 +93,21 @@ def measure(key: dict, sets: tuple[Dataset, Dataset, Dataset], file: Path) -> No
 
 def fit(key: dict, sets: tuple[Dataset, Dataset, Dataset], file: Path) -> dict:
     """The line of ``key``: one of the file, or of a fit in a process of its own."""
-    found = [line for line in finished(file) if key.items() <= line.items()]
-    if not found:
+    found = known(key, file)
+    if found is None:
         process = multiprocessing.get_context("fork").Process(target=measure, args=(key, sets, file))
         process.start()
         process.join()
         if process.exitcode:
             raise SystemExit(f"failed: {key}")
-        found = [line for line in finished(file) if key.items() <= line.items()]
-        print(*key.values(), f"{found[0]['error']:.4f}", flush=True)
-    return found[0]
+        found = known(key, file)
+        assert found is not None
+        print(*key.values(), f"{found['error']:.4f}", flush=True)
+    return found
+
+
+def known(key: dict, file: Path) -> dict | None:
+    return next((line for line in finished(file) if key.items() <= line.items()), None)
 
 
 def validation(line: dict) -> float:

@@ -25,9 +25,9 @@ class Muon(Optimizer):
     weights, the first and last maps) is updated by AdamW with ``betas``, ``eps``, ``fused`` and the same lr and decay.
     The gradients of most modes' matrices are nearly noise, which orthogonalised would move them at full size.
 
-    The work of O(B) grows with the cube of the smaller side, whatever the batch. Where that side is above ``largest``
-    it would cost more than the gradients on the small batches and few points of a CPU: AdamW moves those matrices too,
-    at lr / 4. None orthogonalises all, which pays on large batches.
+    The work of O(B) grows with the cube of the smaller side, whatever the batch: for wide layers that see few points
+    a step it exceeds that of the gradients. AdamW moves matrices whose smaller side is above ``largest``, at lr / 4;
+    None orthogonalises all.
 
     ``params`` are groups with a ``kind``, as ``parameter_groups`` gives: matrix or other.
     Jordan et al. (2024), Muon; Liu et al., Muon is scalable, arXiv:2502.16982, equation 4 (the factor).
