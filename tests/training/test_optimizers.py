@@ -113,7 +113,7 @@ def test_complex_parameters_are_updated_as_by_adamw(optimizer):
 
 def test_large_matrices_move_by_adamw_at_a_quarter_of_the_rate():
     torch.manual_seed(0)
-    net = torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.Conv1d(6, 5, 3), torch.nn.Linear(6, 6))
+    net = torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.Conv1d(3, 6, 3), torch.nn.Linear(6, 6))
     theirs = copy.deepcopy(net)
     optimizer = make_optimizer(partial(Muon, lr=0.1, weight_decay=0.3, largest=4), net)
     assert {p.shape for g in optimizer.param_groups if g["kind"] == "matrix" for p in g["params"]} == {(6, 4)}
