@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import ScalarFormatter
+from matplotlib.ticker import LogFormatterSciNotation, ScalarFormatter
 
 from ..backends import Grid, Mesh, grid_from_dict
 from ..data.files import load_state, whole_file
@@ -82,8 +82,20 @@ def draw_all(report: Mapping[str, Any], folder: Path) -> list[tuple[str, Path]]:
     return made
 
 
+class Short(LogFormatterSciNotation):
+    """Numbers of logarithmic axes: 0.2 for 2 x 10^-1, which needs more room than there is."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        text = super().__call__(x, pos)
+        return f"{x:g}" if text and 1e-3 <= x < 1e4 else text
+
+
 def save(figure: Figure, path: Path) -> Path:
     """Write a picture, drawn once: the layout is found before, and no box is fitted to what was drawn."""
+    for axis in (axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)):
+        if axis.get_scale() == "log":
+            axis.set_major_formatter(Short())
+            axis.set_minor_formatter(Short(labelOnlyBase=False))
     layout = figure.get_layout_engine()
     if layout is not None:
         layout.execute(figure)

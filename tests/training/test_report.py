@@ -125,3 +125,15 @@ def test_cells_are_short():
     entry = summarize([row("a", 0.123456, 0), row("a", 0.2, 1)])[0]
     shown = cells(entry)
     assert shown["error"] == "0.162 ± 0.05" and shown["data"] == "3+1" and all(len(v) < 20 for v in shown.values())
+
+
+def test_labels_of_a_short_logarithmic_axis_stay_in_the_picture(tmp_path):
+    from nwidth.training import plots
+
+    row = {"surrogate": "fno", "rel_l2": {"mean": 0.3, "median": 0.2, "max": 0.6}, "pareto": True}
+    rows = [{**row, "fit_cpu_seconds": 1.0}, {**row, "fit_cpu_seconds": 9.0}]
+    figure = plots.error_against_cost(rows, {"fno": "C0"})
+    plots.save(figure, tmp_path / "a.png")
+    (ax,) = figure.axes
+    assert ax.yaxis.label.get_window_extent().x0 >= 0
+    assert "0.2" in [t.get_text() for t in ax.get_yticklabels(which="both")]
