@@ -17,27 +17,44 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .bases import is_half
+from .bases import Basis, is_half
 from .modes import ModeLayout
+from .pruned_ffts import fourier_only
 from .tables import table
 
 REAL, HALF, FULL = 0, 1, 2  # an axis of real functions; of k >= 0 for real values; of all k
 
 
-# Where all axes are real products, these beat FFTs while K <= REAL_PRODUCTS_WIN * log2(n) coefficients are kept of n
-# points: measured by benchmarks/calibrate_transforms.py on one core.
-REAL_PRODUCTS_WIN = 11.0
+# Products with at most this many times log2(n) real functions an axis beat FFTs of its n points: measured by
+# benchmarks/calibrate_transforms.py on one core. Real Fourier data have FFTs with a backward of their own
+# (``pruned_ffts``), which want the channels first. Other bases and compiled graphs have the FFTs that torch derives.
+PRODUCTS_WIN = 11.0
+PRODUCTS_WIN_FOURIER = 2.5  # and 1 for each axis
+PRODUCTS_WIN_FOURIER_LAST = 4.5  # and 1 for each axis
 
 
-def matrices_pay(layout: ModeLayout, shape: Sequence[int], modes: Sequence[int], method: str = "auto") -> bool:
-    """Whether real products on all axes are the way to compute: for axes of ``shape`` and ``modes``."""
+def matrices_pay(
+    layout: ModeLayout, shape: Sequence[int], modes: Sequence[int], method: str = "auto", last: bool = False
+) -> bool:
+    """Whether real products on all axes are the way to compute: for axes of ``shape`` and ``modes``, perhaps of several
+    transforms. ``last``: whether channels lie behind the axes.
+    """
     if not layout.real or method not in ("auto", "matmul"):
         return False
-    d = layout.ndim
-    return method == "matmul" or all(
-        not b.fast or b.count(min(m, b.limit(n))) <= REAL_PRODUCTS_WIN * math.log2(max(n, 2))
+    if method == "matmul":
+        return True
+    d, win = layout.ndim, PRODUCTS_WIN
+    if fourier_only(layout) and not torch.compiler.is_compiling():
+        win = d + (PRODUCTS_WIN_FOURIER_LAST if last else PRODUCTS_WIN_FOURIER)
+    return all(
+        not b.fast or _rows(b, min(m, b.limit(n))) <= win * math.log2(max(n, 2))
         for b, n, m in zip(layout.bases * (len(shape) // d), shape, modes)
     )
+
+
+def _rows(basis: Basis, m: int) -> int:
+    """How many real functions m modes of an axis are."""
+    return 2 * basis.count(m) if is_half(basis) else basis.count(m)
 
 
 def to_modes(layout: ModeLayout, x: Tensor, modes: Sequence[int]) -> Tensor:

@@ -1,7 +1,7 @@
 """One axis at a time, from point values to coefficients and back: by a small matrix product or by an FFT.
 
-These are the only calls of torch.fft in the package. All are compositions of linear operations with constant
-factors, so the backward of autograd is the adjoint.
+These and ``pruned_ffts`` are the only calls of torch.fft in the package. All are compositions of linear operations with
+constant factors, so the backward of autograd is the adjoint.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .tables import table
 
 # Measured by benchmarks/calibrate_transforms.py on one core: a product with the matrix of K kept
 # coefficients beats the FFT of n points while K <= GEMM_WINS * log2(n).
-GEMM_WINS = 5.5
+GEMM_WINS = 4.0
 LONGEST_OPERATOR = 128  # resize and derivative are one matrix product on axes up to this many points
 
 

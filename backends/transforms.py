@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import NWidthError
+from . import pruned_ffts
 from .bases import (
     Basis,
     ChebyshevBasis,
@@ -67,8 +68,9 @@ class Transform(ModeLayout):
     Ways to compute, equal to round-off: ``matmul``, products with small matrices that hold the kept modes;
     ``pruned``, FFTs of one axis after the other, each on the modes kept so far; ``full``, FFTs of everything,
     then truncation, the reference. ``auto`` takes matmul on all axes of real data that keep few modes (half
-    the work: ``real_products``), else on each axis that keeps few, and the FFT on the others. The backward is
-    the adjoint; it stores no activation (but torch's FFT of real data keeps its input).
+    the work: ``real_products``); else FFTs where all axes are Fourier, and on mixed bases the better of both for
+    each axis. The backward is the adjoint; it stores no activation (but an FFT of real data on an axis of another
+    basis keeps its input).
     Half precision is computed in float32, autocast off. Under torch.set_float32_matmul_precision("high") or
     "medium" float32 products lose digits on hardware that has a shorter format; ``pruned`` does not.
 
@@ -105,6 +107,9 @@ class Transform(ModeLayout):
             if self.real and all(by_matmul):
                 flat = to_modes(self, u.reshape(-1, *shape), modes)
                 return flat.view(*u.shape[: -self.ndim], *flat.shape[1:])
+            if method != "full" and not any(by_matmul) and pruned_ffts.fourier_only(self):
+                flat = pruned_ffts.to_modes(self, u.reshape(-1, *shape), modes)
+                return flat.view(*u.shape[: -self.ndim], *flat.shape[1:])
             c = u
             for i in reversed(range(self.ndim)):
                 c = analyse(self.bases[i], c, u.ndim - self.ndim + i, computed[i], by_matmul[i])
@@ -126,6 +131,9 @@ class Transform(ModeLayout):
             u = self.crop(c, held, modes)
             if self.real and all(by_matmul):
                 flat = to_points(self, u.reshape(-1, *u.shape[-self.ndim :]), modes, shape)
+                return flat.view(*u.shape[: -self.ndim], *shape)
+            if method != "full" and not any(by_matmul) and pruned_ffts.fourier_only(self):
+                flat = pruned_ffts.to_points(self, u.reshape(-1, *u.shape[-self.ndim :]), modes, shape)
                 return flat.view(*u.shape[: -self.ndim], *shape)
             for i in range(self.ndim):
                 u = synthesise(self.bases[i], u, c.ndim - self.ndim + i, modes[i], shape[i], by_matmul[i])
@@ -220,7 +228,8 @@ class Transform(ModeLayout):
                 if not b.fast:
                     raise NWidthError(f"Transform on {b.name}", got=f"method={method!r}", expected="auto or matmul")
         if method == "auto" and not matrices_pay(self, shape, modes):
-            return [prefer_matmul(b, n, m) for b, n, m in zip(self.bases, shape, modes)]
+            few = not pruned_ffts.fourier_only(self)
+            return [few and prefer_matmul(b, n, m) for b, n, m in zip(self.bases, shape, modes)]
         return [method in ("auto", "matmul")] * self.ndim
 
 

@@ -149,28 +149,29 @@ class _Tail(torch.autograd.Function):
         _once()
         width = v.shape[-1]
         rows, g = v.reshape(-1, width), g.reshape(-1, width)
-        dk, dv = torch.empty_like(rows), torch.empty_like(rows)
+        dk, dv = v.new_empty(v.shape), v.new_empty(v.shape)  # returned whole: autograd adds in place where no view is
+        k_rows, v_rows = dk.view(rows.shape), dv.view(rows.shape)
         grads = [torch.zeros_like(p) for p in (skip, w1, b1, w2, b2, gate)]
         dskip, dw1, db1, dw2, db2, dgate = grads
-        wide, narrow = _buffer(rows, width), _buffer(rows, len(w1), width)
+        wide, spare, narrow = _buffer(rows, width), _buffer(rows, width), _buffer(rows, len(w1), width)
         one = v.new_ones(_step(rows, width))
         for s in _slices(rows, width):
             n = s.stop - s.start
             p, x, h, ones = first[s], rows[s], hidden[s], one[:n]
             d = g[s] if last is None else PULL[outer](g[s], last[s], wide[:n])
-            dgate.addmv_(torch.mul(d, x, out=dv[s]).mT, ones)
-            torch.mul(d, gate, out=dv[s])
+            dgate.addmv_(torch.mul(d, x, out=spare[:n]).mT, ones)
+            torch.mul(d, gate, out=v_rows[s])
             dw2.addmm_(d.mT, VALUE[inner](h, narrow[:n]))
             db2.addmv_(d.mT, ones)
             dh = torch.mm(d, w2, out=narrow[:n])
             dh = PULL[inner](dh, h, dh)
             dw1.addmm_(dh.mT, VALUE[outer](p, wide[:n]))
             db1.addmv_(dh.mT, ones)
-            da = torch.mm(dh, w1, out=dk[s])
+            da = torch.mm(dh, w1, out=k_rows[s])
             da = PULL[outer](da, p, da)
             dskip.addmm_(da.mT, x)
-            dv[s].addmm_(da, skip)
-        return dk.view(v.shape), dv.view(v.shape), *grads, None, None
+            v_rows[s].addmm_(da, skip)
+        return dk, dv, *grads, None, None
 
 
 def _step(rows: Tensor, width: int) -> int:

@@ -118,7 +118,7 @@ class SpectralConv(nn.Module):
         t, space = self.transform, x.shape[1:-1]
         shape = space if shape is None else shape
         kept = self._kept(space, x.shape[-1], x)
-        if not matrices_pay(t, [*space, *shape], [*kept, *kept], self.method):
+        if not matrices_pay(t, [*space, *shape], [*kept, *kept], self.method, last=True):
             return self(x.movedim(-1, 1), shape, change).movedim(1, -1)
         with torch.autocast(x.device.type, enabled=False):
             wide = x if x.dtype == torch.float64 else x.float()
@@ -143,7 +143,7 @@ class SpectralConv(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             wide = x if x.dtype == torch.float64 else x.float()
             lines = wide.reshape(before, n, behind * self.in_channels)
-            products = matrices_pay(t, [n, n], [kept, kept], self.method)
+            products = matrices_pay(t, [n, n], [kept, kept], self.method, last=True)
             if products:
                 c = analyse_last(t, lines, [kept])
             else:

@@ -66,6 +66,8 @@ def test_gradients(bases, shape, modes):
 def test_where_the_matrices_pay():
     t = Fourier(2)
     assert matrices_pay(t, (64, 64), (16, 16)) and matrices_pay(t, (9, 9), (9, 9))
+    assert not matrices_pay(t, (64, 64), (28, 28)) and matrices_pay(t, (64, 64), (28, 28), last=True)
+    assert matrices_pay(Fourier(3), (64,) * 3, (28,) * 3)
     assert not matrices_pay(t, (512, 512), (512, 512))
     assert matrices_pay(t, (512, 512), (512, 512), "matmul") and not matrices_pay(t, (64, 64), (4, 4), "full")
     assert not matrices_pay(Fourier(1, real=False), (64,), (4,))

@@ -166,9 +166,12 @@ def test_dtypes_autocast_and_state():
     assert not any(v.is_complex() for v in conv.state_dict().values())
 
 
-@pytest.mark.parametrize(("shape", "backend"), [((16,), "eager"), ((12, 10), "aot_eager")])
-def test_compiles_without_graph_breaks(shape, backend):
-    conv = SpectralConv(2, 3, (6,) * len(shape))
+@pytest.mark.parametrize(
+    ("shape", "backend", "method"),
+    [((16,), "eager", "auto"), ((12, 10), "aot_eager", "auto"), ((12, 10), "aot_eager", "pruned")],
+)
+def test_compiles_without_graph_breaks(shape, backend, method):
+    conv = SpectralConv(2, 3, (6,) * len(shape), method=method)
     compiled = torch.compile(conv, fullgraph=True, backend=backend)
     for n in (1, 2):  # the second resolution compiles with dynamic shapes
         x = torch.randn(2, 2, *(n * s for s in shape), requires_grad=True)
