@@ -101,8 +101,8 @@ def _synthesise(c: Tensor, shape: Sequence[int], modes: Sequence[int], norm: str
             wide.narrow(i, *part).copy_(c.narrow(i, *kept))
         wide.narrow(i, m - m // 2, n - m).zero_()
         c = torch.fft.ifft(wide, dim=i, norm=norm)
-    c = _weigh(c if len(shape) > 1 else c.clone(), shape[-1], inner, edge)
-    return torch.fft.irfft(c, n=shape[-1], dim=len(shape), norm=norm)
+    own = c if len(shape) > 1 else c.clone()  # not the input
+    return torch.fft.irfft(_weigh(own, shape[-1], inner, edge), n=shape[-1], dim=len(shape), norm=norm)
 
 
 def _parts(n: int, m: int) -> list[tuple[tuple[int, int], tuple[int, int]]]:
