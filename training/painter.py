@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 
 from ..backends import Axis, Grid, Mesh
 from ..data import Dataset
@@ -124,7 +125,7 @@ class Painter:
         lo, hi = _limits(u)
         shown = ax.pcolormesh(x[order], t, u[:, order], shading="nearest", vmin=lo, vmax=hi, rasterized=True)
         ax.set(xlabel=_with_unit(name, self.data), ylabel=_with_unit("t", self.data))
-        _bar(ax, shown, label)
+        color_bar(ax, shown, label)
 
     def draw(
         self,
@@ -158,7 +159,7 @@ class Painter:
         if cut:
             ax.text(0.02, 0.97, cut, transform=ax.transAxes, fontsize=7, va="top", color="w", bbox=_BOX)
         if bar:
-            _bar(ax, shown, label)
+            color_bar(ax, shown, label)
 
     def _mesh(self, ax: Axes, field: np.ndarray, lo: float, hi: float, cmap: str, label: str | None, bar: bool) -> None:
         assert isinstance(self.grid, Mesh)
@@ -167,7 +168,7 @@ class Painter:
         ax.set_aspect("equal" if 0.25 <= spans[1] / max(spans[0], 1e-300) <= 4 else "auto")
         ax.set(xlabel=_with_unit("x", self.data), ylabel=_with_unit("y", self.data))
         if bar:
-            _bar(ax, shown, label)
+            color_bar(ax, shown, label)
 
 
 def draw_mesh(ax: Axes, mesh: Mesh, field: np.ndarray, lo: float, hi: float, cmap: str) -> Any:
@@ -199,9 +200,13 @@ def draw_mesh(ax: Axes, mesh: Mesh, field: np.ndarray, lo: float, hi: float, cma
     return ax.scatter(x, y, c=field[keep], s=size, vmin=lo, vmax=hi, cmap=cmap, rasterized=True)
 
 
-def _bar(ax: Axes, shown: Any, label: str | None) -> None:
-    bar = ax.figure.colorbar(shown, ax=ax)
-    bar.ax.set_title(label or "", fontsize=8, loc="left")
+def color_bar(ax: Axes, shown: Any, label: str | None = None, shrink: float = 1.0) -> None:
+    """A color bar beside ``ax``, its numbers short enough to fit there."""
+    one_power = ScalarFormatter()
+    one_power.set_powerlimits((-2, 4))  # of ten, for all numbers
+    bar = ax.figure.colorbar(shown, ax=ax, shrink=shrink, format=one_power)
+    bar.ax.yaxis.get_offset_text().set(size=8, ha="left")
+    bar.set_label(label or "", fontsize=8)
     bar.ax.tick_params(labelsize=8)
 
 

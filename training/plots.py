@@ -13,11 +13,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatterSciNotation, ScalarFormatter
+from matplotlib.ticker import LogFormatterSciNotation
 
 from ..backends import Grid, Mesh, grid_from_dict
 from ..data.files import load_state, whole_file
-from .painter import draw_mesh
+from .painter import color_bar, draw_mesh
 from .runs import PICTURES
 
 COLORS = plt.get_cmap("tab10").colors  # type: ignore[attr-defined]
@@ -249,14 +249,6 @@ def samples(state: Mapping[str, Any], title: str) -> Figure:
     return figure
 
 
-def _bar(ax: Axes, shown: Any) -> None:
-    one_power = ScalarFormatter()
-    one_power.set_powerlimits((-2, 4))  # of ten, for all labels: they then fit beside the panel
-    bar = ax.figure.colorbar(shown, ax=ax, shrink=0.85, format=one_power)
-    bar.ax.yaxis.get_offset_text().set(size=8, ha="left")
-    bar.ax.tick_params(labelsize=8)
-
-
 class Where:
     """Draws fields of one grid: curves, images, or the points of a mesh; of several channels the first, of several
     times the last (1D: all of them, time upwards), of three axes the middle plane."""
@@ -290,11 +282,11 @@ class Where:
                 extent=(x.lo, x.hi, self.t[0] - step / 2, self.t[-1] + step / 2),
             )
             ax.set(xlabel=x.name, ylabel="t")
-            _bar(ax, shown)
+            color_bar(ax, shown, shrink=0.85)
             return
         field = (u[-1] if timed else u)[0]
         if isinstance(self.grid, Mesh) and self.grid.ndim > 1:
-            _bar(ax, draw_mesh(ax, self.grid, field, lo, hi, cmap))
+            color_bar(ax, draw_mesh(ax, self.grid, field, lo, hi, cmap), shrink=0.85)
         elif field.ndim == 1:
             at = self.grid.coordinates()[0].numpy()
             order = np.argsort(at)
@@ -319,7 +311,7 @@ class Where:
                 extent=(axes[0].lo, axes[0].hi, axes[1].lo, axes[1].hi),
             )
             ax.set(xlabel=axes[0].name, ylabel=axes[1].name)
-            _bar(ax, shown)
+            color_bar(ax, shown, shrink=0.85)
 
     def input(self, ax: Axes, given: Any) -> None:
         if given is None:
