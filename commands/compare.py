@@ -16,12 +16,12 @@ from ..training.measure import environment
 from ..training.page import console, table, write_page
 from ..training.report import load_report, make_report, save_report
 from ..training.row import fit_row
-from ..training.session import Session, open_session, set_threads
+from ..training.session import Session, open_session, set_process
 
 
 def run(config: dict[str, Any], folder: Path) -> float | None:
     """The smallest mean test error, or None where nothing could be measured."""
-    set_threads(config["threads"])
+    set_process(config["threads"])
     out = console()
     if config["runs"]:
         rows, data, failures = collect(config["runs"])

@@ -13,14 +13,14 @@ from ..data.progress import bytes_bar
 from ..data.transfer import size_text
 from ..errors import NWidthError
 from ..training.page import console
-from ..training.session import open_data, set_threads
+from ..training.session import open_data, set_process
 
 DTYPES = {None: None, "float32": torch.float32, "float64": torch.float64}
 
 
 def run(config: dict[str, Any], folder: Path) -> None:
     """Write ``out``; data.test_path and data.val_path become splits of it."""
-    set_threads(config["threads"])
+    set_process(config["threads"])
     if not config["out"]:
         raise NWidthError("convert", got="no out", expected="out=FILE.h5", fix="add out=FILE.h5")
     for name, allowed in (("dtype", DTYPES), ("compression", COMPRESSIONS)):

@@ -11,12 +11,12 @@ from ..training.page import console, table
 from ..training.report import make_report, save_report
 from ..training.row import measured_row
 from ..training.runs import load_fitted
-from ..training.session import check_finite, describe, open_data, open_session, set_threads
+from ..training.session import check_finite, describe, open_data, open_session, set_process
 
 
 def run(config: dict[str, Any], folder: Path) -> float:
     """Mean test error. Without ``data.path`` the run's own data and test split are used."""
-    set_threads(config["threads"])
+    set_process(config["threads"])
     if not config["run"]:
         raise NWidthError("evaluate", got="no run", expected="the folder of a finished run", fix="add run=DIR")
     surrogate, own, fit = load_fitted(config["run"])

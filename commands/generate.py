@@ -10,11 +10,11 @@ from ..errors import NWidthError
 from ..solvers import Problem
 from ..solvers.generate import generate
 from ..training.page import console
-from ..training.session import set_threads, whole_number
+from ..training.session import set_process, whole_number
 
 
 def run(config: dict[str, Any], folder: Path) -> None:
-    set_threads(config["threads"])
+    set_process(config["threads"])
     if config.get("problem") is None:
         raise NWidthError("generate", got="no problem", expected="problem=NAME", fix="try problem=burgers")
     if not config["out"]:

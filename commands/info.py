@@ -21,7 +21,7 @@ from ..data.nwidth import NWidth, n_width
 from ..data.progress import bytes_bar
 from ..data.transfer import size_text
 from ..training.page import console
-from ..training.session import open_data, set_threads, whole_number
+from ..training.session import open_data, set_process, whole_number
 
 ORDINAL = {2: "nd", 3: "rd"}
 _WIDTH_BYTES = 2**26  # of float64 snapshots: larger sets are thinned for the n-width curve
@@ -29,7 +29,7 @@ _WIDTH_BYTES = 2**26  # of float64 snapshots: larger sets are thinned for the n-
 
 def run(config: dict[str, Any], folder: Path) -> None:
     """Print what the data are; ``out`` gets the same facts as JSON, ``plot`` writes pictures into ``folder``."""
-    set_threads(config["threads"])
+    set_process(config["threads"])
     max_samples = whole_number("max_samples", config["max_samples"], 2)
     where = ensure(config["data"])
     data = open_data(where)

@@ -19,12 +19,12 @@ from ..data.files import whole_file
 from ..errors import NWidthError
 from ..training.page import console
 from ..training.runs import load_fitted
-from ..training.session import open_data, set_threads
+from ..training.session import open_data, set_process
 
 
 def run(config: dict[str, Any], folder: Path) -> None:
     """Write ``out`` with the inputs and u, and where the surrogate gives one the dataset ``std`` beside u."""
-    set_threads(config["threads"])
+    set_process(config["threads"])
     for name, value in (
         ("run", config["run"]),
         ("out", config["out"]),

@@ -18,14 +18,14 @@ from ..gp.pde import GP, Cloud, Equation, Observations, Solution
 from ..gp.pde.equation import evenly, product
 from ..training.measure import cpu_seconds
 from ..training.page import console
-from ..training.session import set_threads, whole_number
+from ..training.session import set_process, whole_number
 
 MEASURED = {1: 3000, 2: 250, 3: 31}  # points a side at which errors are measured, in step with no wave
 _SHOWN = ("features", "band", "rank", "points", "steps", "residual", "held_out", "change", "log_evidence", "loss")
 
 
 def run(config: dict[str, Any], folder: Path) -> None:
-    set_threads(config["threads"])
+    set_process(config["threads"])
     if config.get("problem") is None:
         raise NWidthError("solve", got="no problem", expected="problem=NAME", fix="try problem=poisson_sin100")
     equation, solver = build(config["problem"]), build(config["solver"])

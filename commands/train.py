@@ -9,12 +9,12 @@ from ..training.measure import environment
 from ..training.page import console, table
 from ..training.report import make_report, save_report
 from ..training.row import fit_row
-from ..training.session import open_session, set_threads
+from ..training.session import open_session, set_process
 
 
 def run(config: dict[str, Any], folder: Path) -> float:
     """Returns the validation error (the test error where there is no validation), for sweeps that optimise it."""
-    set_threads(config["threads"])
+    set_process(config["threads"])
     session = open_session(config)
     rows = fit_row(config, session, folder)
     report = make_report(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import resource
 import sys
 import threading
@@ -16,17 +17,20 @@ from torch import Tensor
 
 from ..data import Dataset, FitLog, Prediction, Surrogate
 from ..data.metrics import scores
+from .heap import release_freed
 
 SINGLE = ("rel_l2", "rel_h1", "rel_max", "band_low", "band_mid", "band_high", "coverage95", "sharpness")
 
 
 class PeakMemory:
-    """The largest resident memory of this process within a ``with`` block, above that at its start, in MiB.
+    """The largest resident memory of this process within a ``with`` block, above what it uses at its start, in MiB.
 
-    Sampled every 10 ms; on a GPU the allocator's own peak is added.
+    Freed memory is given back before. Sampled every 10 ms; on a GPU the allocator's own peak is added.
     """
 
     def __enter__(self) -> PeakMemory:
+        gc.collect()
+        release_freed()
         self._process = psutil.Process()
         self._start = self._peak = self._process.memory_info().rss
         self._stop = threading.Event()

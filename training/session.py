@@ -1,4 +1,4 @@
-"""What every command does first: threads, data, split, surrogate."""
+"""What every command does first: threads and memory, data, split, surrogate."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ..data.arrays import blocks
 from ..data.download import ensure
 from ..data.values import cast, complex_as
 from ..errors import NWidthError
+from .heap import keep_freed
 
 
 @dataclass
@@ -44,8 +45,12 @@ def whole_number(name: str, value: Any, least: int = 0) -> int:
     return value
 
 
-def set_threads(threads: Any) -> int:
-    """``auto``: the cores this process may use, at most 8, since small trainings slow down with more."""
+def set_process(threads: Any) -> int:
+    """Freed memory is kept (``heap``), and there are so many threads.
+
+    ``auto``: the cores this process may use, at most 8, since small trainings slow down with more.
+    """
+    keep_freed()
     if threads in (None, "auto"):
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         threads = int(os.environ.get("OMP_NUM_THREADS", min(cores, 8)))
