@@ -45,7 +45,7 @@ PROBLEMS = {  # recipe, training samples, loss
 }
 OPERATORS = ("fno", "tfno", "ffno", "uno", "mgno", "lsm", "unet", "t1", "t1u", "deeponet")
 NAMES = {"adamw": "AdamW", "muon": "Muon"}
-RATES = {"adamw": (0.002, 0.004, 0.008), "muon": (0.008,)}
+RATES = {"adamw": (0.002, 0.004, 0.008, 0.016), "muon": (0.008,)}
 SELECT = 50  # validation samples at most
 FIGURES = ("error", "parameters", "peak_memory_mb", "training_cpu_seconds", "steps")
 
