@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import doctest
+import inspect
+import pkgutil
 import re
 import runpy
 import shlex
@@ -141,6 +143,15 @@ def test_examples_run(script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     runpy.run_path(str(script), run_name="__main__")
     said = capsys.readouterr().out
     assert re.search(r"0\.\d{4}", said), said
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "api").glob("*.md")), ids=lambda p: p.stem)
+def test_api_pages_name_what_exists(page: Path):
+    """The API pages take docstrings from where a thing is written, not from where it is exported."""
+    for name in re.findall(r"^::: (\S+)$", page.read_text(encoding="utf-8"), re.M):
+        thing = pkgutil.resolve_name(name)
+        home = thing.__name__ if inspect.ismodule(thing) else f"{thing.__module__}.{thing.__qualname__}"
+        assert home == name
 
 
 def test_links_lead_somewhere():
