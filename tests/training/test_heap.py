@@ -17,8 +17,9 @@ from nwidth.training.heap import keep_freed
 print(keep_freed()) if {keep} else None
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(3):
-    before = faults()
+for i in range(16):
+    if i == 8:  # an aligned array may need a few places before one that was freed fits
+        before = faults()
     torch.ones(2**24)
 print(faults() - before)
 """
@@ -42,10 +43,9 @@ def run(script: str, **variables: str) -> list[str]:
 
 
 def test_an_array_of_the_size_of_one_that_was_freed_costs_no_page_again():
-    pages = 2**24 * 4 // 4096
     set_now, kept = run(FAULTS.format(keep=True))
-    assert set_now == "True" and int(kept) < pages // 100
-    assert int(run(FAULTS.format(keep=False))[0]) > pages // 3  # pages may be larger
+    (default,) = run(FAULTS.format(keep=False))
+    assert set_now == "True" and 4 * int(kept) < int(default)
 
 
 @pytest.mark.parametrize(
