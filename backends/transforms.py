@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import ModuleType
 
 import torch
 from torch import Tensor
 
 from ..errors import NWidthError
-from . import pruned_ffts
+from . import pruned_ffts, real_products
 from .bases import (
     Basis,
     ChebyshevBasis,
@@ -21,7 +22,6 @@ from .bases import (
 )
 from .grid import Axis, Grid
 from .modes import ModeLayout, Modes
-from .real_products import matrices_pay, to_modes, to_points
 from .spectral_paths import (
     analyse,
     apply_matrix,
@@ -104,11 +104,8 @@ class Transform(ModeLayout):
         by_matmul = self._by_matmul(shape, modes, method)
         computed = self.modes_for(shape) if method == "full" else modes
         with torch.autocast(u.device.type, enabled=False):
-            if self.real and all(by_matmul):
-                flat = to_modes(self, u.reshape(-1, *shape), modes)
-                return flat.view(*u.shape[: -self.ndim], *flat.shape[1:])
-            if method != "full" and not any(by_matmul) and pruned_ffts.fourier_only(self):
-                flat = pruned_ffts.to_modes(self, u.reshape(-1, *shape), modes)
+            if path := self._whole_path(by_matmul, method):
+                flat = path.to_modes(self, u.reshape(-1, *shape), modes)
                 return flat.view(*u.shape[: -self.ndim], *flat.shape[1:])
             c = u
             for i in reversed(range(self.ndim)):
@@ -129,11 +126,8 @@ class Transform(ModeLayout):
         c = to_complex(c) if self.complex else c
         with torch.autocast(c.device.type, enabled=False):
             u = self.crop(c, held, modes)
-            if self.real and all(by_matmul):
-                flat = to_points(self, u.reshape(-1, *u.shape[-self.ndim :]), modes, shape)
-                return flat.view(*u.shape[: -self.ndim], *shape)
-            if method != "full" and not any(by_matmul) and pruned_ffts.fourier_only(self):
-                flat = pruned_ffts.to_points(self, u.reshape(-1, *u.shape[-self.ndim :]), modes, shape)
+            if path := self._whole_path(by_matmul, method):
+                flat = path.to_points(self, u.reshape(-1, *u.shape[-self.ndim :]), modes, shape)
                 return flat.view(*u.shape[: -self.ndim], *shape)
             for i in range(self.ndim):
                 u = synthesise(self.bases[i], u, c.ndim - self.ndim + i, modes[i], shape[i], by_matmul[i])
@@ -219,6 +213,13 @@ class Transform(ModeLayout):
                     u = axis_operator(self.bases[i], u, axis, n, p)
             return u
 
+    def _whole_path(self, by_matmul: Sequence[bool], method: str) -> ModuleType | None:
+        """The module that transforms all axes at once, with a backward of its own; None: axis by axis."""
+        if self.real and all(by_matmul):
+            return real_products
+        ffts = method != "full" and not any(by_matmul) and pruned_ffts.fourier_only(self)
+        return pruned_ffts if ffts else None
+
     def _by_matmul(self, shape: Sequence[int], modes: Sequence[int], method: str) -> list[bool]:
         """For each axis, whether a matrix product computes it."""
         if method not in METHODS:
@@ -227,7 +228,7 @@ class Transform(ModeLayout):
             for b in self.bases:
                 if not b.fast:
                     raise NWidthError(f"Transform on {b.name}", got=f"method={method!r}", expected="auto or matmul")
-        if method == "auto" and not matrices_pay(self, shape, modes):
+        if method == "auto" and not real_products.matrices_pay(self, shape, modes):
             few = not pruned_ffts.fourier_only(self)
             return [few and prefer_matmul(b, n, m) for b, n, m in zip(self.bases, shape, modes)]
         return [method in ("auto", "matmul")] * self.ndim
